@@ -1,0 +1,15 @@
+// y = the larger of a and b
+#import shared/nan
+
+fn maximum(a: T, b: T) -> T {
+    let y = select(b, a, a > b);
+    return select(y, a, is_nan(f32(a)));
+}
+
+fn maximum_d_a(a: T, b: T, y: T, dy: T) -> T {
+    return select(dy * T(a > b), dy * T(0.5f), a == b);
+}
+
+fn maximum_d_b(a: T, b: T, y: T, dy: T) -> T {
+    return select(dy * T(b > a), dy * T(0.5f), a == b);
+}

@@ -1,0 +1,420 @@
+//! Checks a generated kernel on its adapter before its numbers are trusted.
+//!
+//! The kernel runs on made-up leaves of a small shape that gives the same structure, and is compared with the same
+//! functions composed in f64. The bound follows each rounding through the graph (a running error analysis: the error
+//! of a node is its own rounding plus what its twin makes of the errors of its arguments), so a chain that cancels
+//! gets the room it needs and no more.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use crate::error::{Error, Result};
+use crate::fuse::expression::Operand;
+use crate::fuse::function::{Function, Kind, Param, Variant};
+use crate::fuse::kernel::{self, Argument, Graph};
+use crate::gpu::Device;
+use crate::gpu::pipeline::Pipeline;
+use crate::tensor::{DType, Layout, Shape, Tensor};
+use crate::verdict::{Verdict, Verdicts, compare};
+
+/// Unit roundoff of `f32`, in which every function computes.
+const U: f64 = 5.960_464_477_539_063e-8;
+
+pub(super) fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Errors: [`Error::KernelWrong`] if the numbers are wrong here; remembered.
+pub(super) fn check(device: &Device, graph: &Graph, text: &str, pipeline: &Pipeline) -> Result<()> {
+    let verdicts = Verdicts::of(device);
+    let key = format!("fused/{:016x}", hash(text));
+    let verdict = match verdicts.get(&key) {
+        Some(verdict) => verdict,
+        None => {
+            let verdict = match probe(device, graph, pipeline)? {
+                None => Verdict::Right,
+                Some(detail) => Verdict::Wrong(detail),
+            };
+            verdicts.put(key, verdict.clone());
+            verdict
+        }
+    };
+    match verdict {
+        Verdict::Right => Ok(()),
+        Verdict::Wrong(detail) => Err(Error::KernelWrong {
+            op: graph.nodes[graph.outputs[0] as usize]
+                .expression()
+                .function
+                .name,
+            adapter: device.adapter().label(),
+            detail,
+        }),
+    }
+}
+
+/// Lengths of the made-up axes: more than two workgroups, nothing a power of two.
+fn lengths(rank: usize) -> &'static [usize] {
+    match rank {
+        0 | 1 => &[523],
+        2 => &[17, 31],
+        3 => &[5, 7, 15],
+        4 => &[3, 5, 7, 5],
+        5 => &[3, 2, 3, 5, 6],
+        _ => &[2, 3, 2, 5, 3, 3],
+    }
+}
+
+/// A made-up leaf: numbers as stored, and where element `i` of the kernel finds its own.
+struct Leaf {
+    numbers: Vec<f64>,
+    places: Vec<usize>,
+    /// Elements that a derivative has set to the value of its function.
+    settled: Vec<bool>,
+}
+
+fn probe(device: &Device, graph: &Graph, pipeline: &Pipeline) -> Result<Option<String>> {
+    let shape = Shape::of(lengths(kernel::rank(graph)));
+    let n = shape.numel();
+    let mut leaves: Vec<Leaf> = Vec::new();
+    let mut layouts: Vec<Layout> = Vec::new();
+    let flags = flag_leaves(graph);
+    for (i, tensor) in graph.leaves.iter().enumerate() {
+        let layout = kernel::probe_layout(tensor, shape);
+        let places: Vec<usize> = layout.indices().collect();
+        let size = layout.span();
+        let numbers = (0..size)
+            .map(|k| made_up(tensor.dtype(), flags[i], i, k))
+            .collect();
+        layouts.push(layout);
+        leaves.push(Leaf {
+            settled: vec![false; size],
+            numbers,
+            places,
+        });
+    }
+    // Expected values and their bounds, element by element. This may set leaves, so it comes before the upload.
+    let mut expected = vec![Vec::with_capacity(n); graph.outputs.len()];
+    let mut bounds = vec![Vec::with_capacity(n); graph.outputs.len()];
+    for element in 0..n {
+        let nodes = evaluate(graph, &mut leaves, element);
+        for (k, &node) in graph.outputs.iter().enumerate() {
+            let dtype = graph.nodes[node as usize].expression().dtype;
+            let (value, error) = nodes[node as usize];
+            expected[k].push(value);
+            // 4: the analysis is of first order, and drivers may flush numbers below 1.2e-38 to zero. Storing in f16
+            // may round to nearest or towards zero, and loses bits below 6.1e-5.
+            let stored = match dtype {
+                DType::F16 => 2.0 * dtype.unit_roundoff() * value.abs() + 6e-8,
+                _ => 0.0,
+            };
+            bounds[k].push(4.0 * error + stored + if dtype.is_float() { 2e-38 } else { 0.0 });
+        }
+    }
+    let quiet = device.with_mode(crate::gpu::Mode {
+        verify: false,
+        guard: false,
+        ..device.mode()
+    });
+    let tensors = leaves
+        .iter()
+        .zip(&layouts)
+        .zip(&graph.leaves)
+        .map(|((leaf, layout), tensor)| {
+            let stored = upload(&quiet, tensor.dtype(), &leaf.numbers)?;
+            Ok(stored.view(*layout))
+        })
+        .collect::<Result<Vec<Tensor>>>()?;
+    let outputs = graph
+        .outputs
+        .iter()
+        .map(|&node| {
+            let dtype = graph.nodes[node as usize].expression().dtype;
+            Tensor::empty(&quiet, dtype, shape)
+        })
+        .collect::<Result<Vec<Tensor>>>()?;
+    let probe = Graph {
+        nodes: graph.nodes.clone(),
+        leaves: tensors,
+        outputs: graph.outputs.clone(),
+        shape,
+    };
+    kernel::probe(&quiet, &probe, &outputs, pipeline)?;
+    for (k, output) in outputs.iter().enumerate() {
+        let mut got = download(output)?;
+        for (i, got) in got.iter_mut().enumerate() {
+            // Outside of a function's domain WGSL promises nothing, and an overflow may clamp or not.
+            let unclear = !expected[k][i].is_finite()
+                || !bounds[k][i].is_finite()
+                || (expected[k][i].abs() > 60_000.0 && output.dtype() == DType::F16)
+                || expected[k][i].abs() > 1e37;
+            if unclear {
+                *got = 0.0;
+                expected[k][i] = 0.0;
+                bounds[k][i] = 0.0;
+            }
+        }
+        if let Err(mismatch) = compare(&got, &expected[k], |i| bounds[k][i]) {
+            let names: Vec<&str> = graph
+                .nodes
+                .iter()
+                .map(|n| n.expression().function.name)
+                .collect();
+            return Ok(Some(format!("{}: {mismatch}", names.join(" "))));
+        }
+    }
+    Ok(None)
+}
+
+/// Which leaves are looked at as conditions.
+fn flag_leaves(graph: &Graph) -> Vec<bool> {
+    let mut flags = vec![false; graph.leaves.len()];
+    for node in &graph.nodes {
+        let e = node.expression();
+        let kinds = e.function.arguments(e.variant);
+        for (argument, (_, kind)) in node.arguments.iter().zip(kinds) {
+            if let (Argument::Leaf(l), Kind::Flag) = (argument, kind) {
+                flags[*l as usize] = true;
+            }
+        }
+    }
+    flags
+}
+
+/// Half of the elements are positive, so that logarithms and roots are looked at too.
+fn made_up(dtype: DType, flag: bool, leaf: usize, k: usize) -> f64 {
+    let mut bits = (leaf as u64 + 1)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(k as u64);
+    bits = (bits ^ (bits >> 31)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    bits ^= bits >> 32;
+    let unit = (bits % 8192) as f64 / 8192.0;
+    match dtype {
+        _ if flag => (bits % 2) as f64,
+        DType::U32 => (bits % 8) as f64,
+        DType::I32 => (bits % 8) as f64 - if k % 2 == 0 { 0.0 } else { 4.0 },
+        // Multiples of 2⁻¹⁰ below 2: exact in f16 as well.
+        DType::F32 | DType::F16 => {
+            let x = if k % 2 == 0 {
+                0.25 + 1.75 * unit
+            } else {
+                4.0 * unit - 2.0
+            };
+            (x * 1024.0).round() / 1024.0
+        }
+    }
+}
+
+/// Value and error bound of every node at one element.
+fn evaluate(graph: &Graph, leaves: &mut [Leaf], element: usize) -> Vec<(f64, f64)> {
+    let mut nodes: Vec<(f64, f64)> = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        let e = node.expression();
+        let mut params: Vec<f64> = e
+            .function
+            .params
+            .iter()
+            .zip(&e.params)
+            .map(|((_, kind), bits)| match kind {
+                Param::F32 => f64::from(f32::from_bits(*bits)),
+                Param::U32 => f64::from(*bits),
+            })
+            .collect();
+        if e.function.indexed {
+            params.push(element as f64);
+        }
+        let n_inputs = e.function.inputs.len();
+        let mut arguments: Vec<(f64, f64)> = Vec::new();
+        for (i, (argument, operand)) in node.arguments.iter().zip(&e.operands).enumerate() {
+            arguments.push(match argument {
+                Argument::Node(n) => nodes[*n as usize],
+                Argument::Leaf(l) => {
+                    let leaf = &mut leaves[*l as usize];
+                    let place = leaf.places[element];
+                    // The value handed to a derivative is that of its function at these inputs.
+                    if i == n_inputs && !leaf.settled[place] {
+                        let x: Vec<f64> = arguments[..n_inputs].iter().map(|a| a.0).collect();
+                        let y = (e.function.twin)(&x, &params);
+                        leaf.numbers[place] = round_to(graph.leaves[*l as usize].dtype(), y);
+                    }
+                    leaf.settled[place] = true;
+                    (leaf.numbers[place], 0.0)
+                }
+                Argument::Scalar => match operand {
+                    Operand::Scalar(bits) => (scalar(*bits, e.elem), 0.0),
+                    _ => unreachable!("a scalar argument has a scalar operand"),
+                },
+                // A derivative that does not look at x may look at y = f(x): any x will do.
+                Argument::Unused => (0.375 + (element % 7) as f64 * 0.25, 0.0),
+            });
+        }
+        nodes.push(match e.variant {
+            Variant::Value => value(e.function, &arguments, &params, e.elem),
+            Variant::Derivative(i) => derivative(e.function, i as usize, &arguments, &params),
+        });
+    }
+    nodes
+}
+
+/// Value of a function and a bound of its error, from values and error bounds of its arguments.
+pub(crate) fn value(
+    function: &Function,
+    arguments: &[(f64, f64)],
+    params: &[f64],
+    elem: DType,
+) -> (f64, f64) {
+    let mut x: Vec<f64> = arguments.iter().map(|a| a.0).collect();
+    let y = (function.twin)(&x, params);
+    // An argument that may lie beyond the edge of an earlier function's domain says nothing of this one.
+    if arguments.iter().any(|a| a.1.is_nan()) {
+        return (y, f64::NAN);
+    }
+    let y = match (elem.is_float(), function.output) {
+        (true, _) => y,
+        // A cast to integers cuts off.
+        (false, Kind::Any) => y.trunc(),
+        (false, Kind::Elem) => wrapped(elem, y),
+        (false, Kind::Flag) => y,
+    };
+    let mut error = if elem.is_float() {
+        function.ulps * U * function.scale(x.iter().copied(), y)
+    } else {
+        0.0
+    };
+    for (i, &(middle, spread)) in arguments.iter().enumerate() {
+        if spread > 0.0 {
+            let mut worst: f64 = 0.0;
+            for side in [middle - spread, middle + spread] {
+                x[i] = side;
+                let moved = ((function.twin)(&x, params) - y).abs();
+                // NaN: the edge of the domain is near, and the kernel may be beyond it. `max` would drop it.
+                worst = if moved.is_nan() {
+                    f64::NAN
+                } else if worst.is_nan() {
+                    worst
+                } else {
+                    worst.max(moved)
+                };
+            }
+            x[i] = middle;
+            error += worst;
+        }
+    }
+    (y, error)
+}
+
+/// An integer as its type holds it after overflow.
+fn wrapped(elem: DType, y: f64) -> f64 {
+    let turn = 4_294_967_296.0;
+    match elem {
+        DType::U32 => y.rem_euclid(turn),
+        DType::I32 => (y + turn / 2.0).rem_euclid(turn) - turn / 2.0,
+        DType::F32 | DType::F16 => y,
+    }
+}
+
+/// The upstream gradient times the numeric derivative. At a kink, where the two one-sided derivatives differ, nothing
+/// is expected.
+fn derivative(
+    function: &Function,
+    input: usize,
+    arguments: &[(f64, f64)],
+    params: &[f64],
+) -> (f64, f64) {
+    let n_inputs = function.inputs.len();
+    if arguments.iter().any(|a| a.1.is_nan()) {
+        return (f64::NAN, f64::NAN);
+    }
+    let mut x: Vec<f64> = arguments[..n_inputs].iter().map(|a| a.0).collect();
+    let dy = arguments[n_inputs + 1];
+    let y = (function.twin)(&x, params);
+    // Of fourth order, with its difference to the second order as a measure of what is still missing near poles.
+    let slope = |x: &mut Vec<f64>, h: f64| {
+        let middle = x[input];
+        let mut at = |place: f64| {
+            x[input] = place;
+            (function.twin)(x, params)
+        };
+        let (up, down, here) = (at(middle + h), at(middle - h), at(middle));
+        let near = (up - down) / (2.0 * h);
+        let far = (at(middle + 2.0 * h) - at(middle - 2.0 * h)) / (4.0 * h);
+        x[input] = middle;
+        let d = (4.0 * near - far) / 3.0;
+        (d, (up - 2.0 * here + down) / h, 0.1 * (d - near).abs())
+    };
+    let h = 1e-5 * x[input].abs().max(1.0);
+    let (d, kink, truncation) = slope(&mut x, h);
+    if kink.abs() > 1e-2 * d.abs().max(1.0) {
+        return (f64::NAN, f64::NAN);
+    }
+    let mut spread_of_d = 1e-9 * d.abs().max(1.0) + truncation;
+    for (i, &(middle, spread)) in arguments[..n_inputs].iter().enumerate() {
+        if spread > 0.0 {
+            for side in [middle - spread, middle + spread] {
+                x[i] = side;
+                spread_of_d += (slope(&mut x, h).0 - d).abs();
+            }
+            x[i] = middle;
+        }
+    }
+    // Terms that cancel inside a derivative (1 − y², x − x³) are of the size of its arguments.
+    let terms = x
+        .iter()
+        .fold(d.abs().max(1.0).max(y.abs()), |m, x| m.max(x.abs()));
+    let rounding = (function.ulps + 4.0) * U * terms * dy.0.abs();
+    let y_error = arguments[n_inputs].1 * dy.0.abs() * terms;
+    let error = rounding + y_error + dy.0.abs() * spread_of_d + dy.1 * (d.abs() + spread_of_d);
+    (dy.0 * d, error)
+}
+
+fn scalar(bits: u32, elem: DType) -> f64 {
+    match elem {
+        DType::F32 | DType::F16 => f64::from(f32::from_bits(bits)),
+        DType::I32 => f64::from(bits as i32),
+        DType::U32 => f64::from(bits),
+    }
+}
+
+fn round_to(dtype: DType, x: f64) -> f64 {
+    match dtype {
+        DType::F32 => f64::from(x as f32),
+        DType::F16 => half::f16::from_f64(x).to_f64(),
+        DType::I32 | DType::U32 => x,
+    }
+}
+
+fn upload(device: &Device, dtype: DType, numbers: &[f64]) -> Result<Tensor> {
+    let shape = [numbers.len()];
+    match dtype {
+        DType::F32 => {
+            let data: Vec<f32> = numbers.iter().map(|x| *x as f32).collect();
+            Tensor::from_slice(device, &data, shape)
+        }
+        DType::F16 => {
+            let data: Vec<half::f16> = numbers.iter().map(|x| half::f16::from_f64(*x)).collect();
+            Tensor::from_slice(device, &data, shape)
+        }
+        DType::I32 => {
+            let data: Vec<i32> = numbers.iter().map(|x| *x as i32).collect();
+            Tensor::from_slice(device, &data, shape)
+        }
+        DType::U32 => {
+            let data: Vec<u32> = numbers.iter().map(|x| *x as u32).collect();
+            Tensor::from_slice(device, &data, shape)
+        }
+    }
+}
+
+fn download(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(match tensor.dtype() {
+        DType::F32 => tensor.to_vec::<f32>()?.into_iter().map(f64::from).collect(),
+        DType::F16 => tensor
+            .to_vec::<half::f16>()?
+            .into_iter()
+            .map(half::f16::to_f64)
+            .collect(),
+        DType::I32 => tensor.to_vec::<i32>()?.into_iter().map(f64::from).collect(),
+        DType::U32 => tensor.to_vec::<u32>()?.into_iter().map(f64::from).collect(),
+    })
+}

@@ -1,0 +1,54 @@
+//! y   = the smallest whole number that is not below x
+//! vjp: dx = 0
+//! source: numpy.ceil
+
+use crate::error::Result;
+use crate::fuse::{Function, wgsl};
+use crate::ops::elementwise::{Derivatives, Elementwise};
+use crate::ops::op::{Case, Domain, Signature, X};
+use crate::tensor::Tensor;
+
+impl Tensor {
+    /// Rounds up: 1.5 becomes 2, −1.5 becomes −1.
+    ///
+    /// The derivative is 0.
+    /// Shapes: any, kept. Errors: [`Error::Dtype`](crate::Error::Dtype) for integers.
+    pub fn ceil(&self) -> Result<Tensor> {
+        CEIL.unary(self)
+    }
+}
+
+pub static CEIL: Elementwise = Elementwise {
+    signature: &Signature::simple(
+        "ceil",
+        "y = the smallest whole number that is not below x",
+        "numpy.ceil",
+        X,
+    ),
+    function: &Function::unary("ceil", wgsl!("elementwise/ceil"), |x, _| x[0].ceil()).ulps(0.0),
+    domains: &[Domain::Uniform(1.1, 1.4)],
+    extra_cases: || {
+        vec![
+            Case::new("wide")
+                .f32(&[3, 67], Domain::Uniform(-5.0, 5.0))
+                .no_gradient(),
+            Case::new("halves")
+                .f32(&[4], Domain::Distinct)
+                .no_gradient(),
+            Case::new("beyond_fractions")
+                .f32(&[65], Domain::Integers(16_777_216, 33_554_432))
+                .no_gradient(),
+            Case::new("of_infinity")
+                .f32(&[5], Domain::Constant(f64::INFINITY))
+                .no_gradient(),
+            Case::new("of_minus_infinity")
+                .f32(&[5], Domain::Constant(f64::NEG_INFINITY))
+                .no_gradient(),
+            Case::new("of_nan")
+                .f32(&[5], Domain::Constant(f64::NAN))
+                .no_gradient(),
+        ]
+    },
+    flops: 1,
+    derivatives: Derivatives::unread(),
+};

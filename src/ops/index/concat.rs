@@ -1,0 +1,248 @@
+//! y = a, b, … one after the other along an axis
+//! vjp: each gets its part of dy
+//! source: torch.cat; torch.stack
+
+use crate::error::{Error, Result};
+use crate::fuse::cast;
+use crate::gpu::Source;
+use crate::ops::index::{self, Movement, WORKGROUP, by_axis, given, strides};
+use crate::ops::launch;
+use crate::ops::op::{
+    ANY, Array, AttrDefault, AttrSpec, Case, Domain, Input, Meta, Signature, same_device,
+};
+use crate::tape;
+use crate::tensor::{DType, Tensor};
+
+impl Tensor {
+    /// The tensors one after the other along an axis.
+    ///
+    /// Shapes: equal but on that axis. `[1 2]` and `[3]` give `[1 2 3]`. The gradients are views of the upstream one.
+    /// Errors: [`Error::Shape`] if there is no tensor or shapes differ elsewhere; [`Error::Dtype`] if dtypes differ;
+    /// [`Error::Attribute`] for an axis that is not there.
+    pub fn concat(tensors: &[&Tensor], axis: i64) -> Result<Tensor> {
+        same_device("concat", tensors)?;
+        let metas: Vec<Meta> = tensors.iter().map(|t| Meta::of(t)).collect();
+        let (axis, meta) = check(&metas, axis)?;
+        let device = tensors[0].device();
+        let stored = tensors
+            .iter()
+            .map(|t| launch::storage(device, t))
+            .collect::<Result<Vec<_>>>()?;
+        let y = Tensor::empty(device, stored[0].dtype(), meta.shape)?;
+        let mut start = 0;
+        for x in &stored {
+            let part = y.layout().slice(axis, start, x.dim(axis), 1);
+            start += x.dim(axis);
+            if x.numel() > 0 {
+                copy(x, &y, part)?;
+            }
+        }
+        let y = if y.dtype() == meta.dtype {
+            y
+        } else {
+            cast(&y, meta.dtype)?
+        };
+        let lengths: Vec<usize> = tensors.iter().map(|t| t.dim(axis)).collect();
+        Ok(tape::record("concat", tensors, y, move |dy, sink| {
+            let mut start = 0;
+            for (i, &length) in lengths.iter().enumerate() {
+                sink.add(i, dy.view(dy.layout().slice(axis, start, length, 1)))?;
+                start += length;
+            }
+            Ok(())
+        }))
+    }
+
+    /// Tensors of one shape, side by side along a new axis.
+    ///
+    /// Errors: as [`concat`](Self::concat).
+    pub fn stack(tensors: &[&Tensor], axis: i64) -> Result<Tensor> {
+        let wider = tensors
+            .iter()
+            .map(|t| t.unsqueeze(axis))
+            .collect::<Result<Vec<_>>>()?;
+        let rank = tensors.first().map_or(0, |t| t.shape().len() as i64);
+        let axis = if axis < 0 { axis + rank + 1 } else { axis };
+        Self::concat(&wider.iter().collect::<Vec<_>>(), axis)
+    }
+}
+
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Params {
+    lengths: [u32; 8],
+    x_strides: [u32; 8],
+    y_strides: [u32; 8],
+    n: u32,
+    x_offset: u32,
+    y_offset: u32,
+    padding: u32,
+}
+
+/// Copies `x` into the part of `y` that `part` describes.
+fn copy(x: &Tensor, y: &Tensor, part: crate::tensor::Layout) -> Result<()> {
+    let device = x.device();
+    x.buffer()?;
+    let elem = x.dtype().elem();
+    launch::choose(&CONCAT, device, elem, &[("concat", 0)])?;
+    let params = Params {
+        lengths: by_axis(x.shape(), 1),
+        x_strides: strides(x.layout()),
+        y_strides: strides(&part),
+        n: x.numel() as u32,
+        x_offset: x.layout().offset as u32,
+        y_offset: part.offset as u32,
+        padding: 0,
+    };
+    launch::dispatch(
+        device,
+        &index::kernel(source(), "concat", elem),
+        &[x],
+        &[y],
+        &params,
+        (x.numel() as u64).div_ceil(WORKGROUP),
+    )
+}
+
+fn source() -> Source {
+    Source::file(
+        "index/concat",
+        include_str!("../../../shaders/index/concat.wgsl"),
+    )
+}
+
+fn check(metas: &[Meta], axis: i64) -> Result<(usize, Meta)> {
+    let first = metas
+        .first()
+        .ok_or_else(|| Error::shape("concat", "no tensors given"))?;
+    let axis = first.shape.axis("concat", axis)?;
+    let mut length = 0;
+    for meta in metas {
+        if meta.dtype != first.dtype {
+            return Err(Error::dtype(
+                "concat",
+                format!(
+                    "{} meets {}; convert one with cast",
+                    first.dtype, meta.dtype
+                ),
+            ));
+        }
+        let alike = meta.shape.len() == first.shape.len()
+            && (0..meta.shape.len()).all(|a| a == axis || meta.shape[a] == first.shape[a]);
+        if !alike {
+            return Err(Error::shape(
+                "concat",
+                format!(
+                    "{:?} and {:?} differ beside axis {axis}",
+                    first.shape, meta.shape
+                ),
+            ));
+        }
+        length += meta.shape[axis];
+    }
+    let dims: Vec<usize> = first.shape.with(axis, length).to_vec();
+    Ok((
+        axis,
+        Meta {
+            shape: crate::tensor::Shape::new(&dims)?,
+            dtype: first.dtype,
+        },
+    ))
+}
+
+pub static CONCAT: Movement = Movement {
+    signature: &Signature {
+        name: "concat",
+        formula: "y = a, b, c one after the other along an axis",
+        source: "torch.cat",
+        inputs: &[
+            Input::grad("a", ANY),
+            Input::grad("b", ANY).optional(),
+            Input::grad("c", ANY).optional(),
+        ],
+        attrs: &[AttrSpec {
+            name: "axis",
+            default: AttrDefault::Int(0),
+        }],
+        outputs: &["y"],
+    },
+    infer: |inputs, attrs| {
+        let metas: Vec<Meta> = inputs.iter().flatten().copied().collect();
+        Ok(check(&metas, attrs.int("axis"))?.1)
+    },
+    run: |inputs, attrs| {
+        let tensors: Vec<&Tensor> = inputs.iter().flatten().copied().collect();
+        Tensor::concat(&tensors, attrs.int("axis"))
+    },
+    twin: |inputs, attrs| {
+        let parts: Vec<&Array> = inputs.iter().flatten().copied().collect();
+        let axis = given(inputs, 0)
+            .shape
+            .axis("concat", attrs.int("axis"))
+            .expect("infer checked it");
+        let length = parts.iter().map(|p| p.shape[axis]).sum();
+        Array::from_fn(parts[0].shape.with(axis, length), |at| {
+            let mut place = at.to_vec();
+            for part in &parts {
+                if place[axis] < part.shape[axis] {
+                    return part.at(&place);
+                }
+                place[axis] -= part.shape[axis];
+            }
+            unreachable!("the lengths add up")
+        })
+    },
+    cases: || {
+        let domain = Domain::Uniform(-1.0, 1.0);
+        let two = |label: &str, a: &[usize], b: &[usize], axis: i64| {
+            Case::new(label)
+                .f32(a, domain)
+                .f32(b, domain)
+                .absent()
+                .attr("axis", axis)
+        };
+        vec![
+            two("verify", &[5, 27], &[5, 40], 1),
+            two("first_axis", &[2, 7], &[3, 7], 0),
+            two("middle_axis", &[2, 3, 5], &[2, 65, 5], -2),
+            two("one_is_empty", &[2, 0], &[2, 3], 1),
+            two("six_axes", &[2, 1, 2, 3, 1, 2], &[2, 1, 2, 2, 1, 2], 3),
+            Case::new("three")
+                .f32(&[3, 1], domain)
+                .f32(&[3, 65], domain)
+                .f32(&[3, 2], domain)
+                .attr("axis", 1i64),
+            Case::new("one").f32(&[3, 5], domain).absent().absent(),
+            Case::new("f16")
+                .input(&[3, 5], DType::F16, domain)
+                .input(&[3, 4], DType::F16, domain)
+                .absent()
+                .attr("axis", 1i64),
+            Case::new("u32")
+                .input(&[3], DType::U32, Domain::Integers(0, 4_000_000_000))
+                .input(&[4], DType::U32, Domain::Integers(0, 4_000_000_000))
+                .absent(),
+        ]
+    },
+    refusals: || {
+        let two = |a: &[usize], b: &[usize], dtype| {
+            Case::new("refused")
+                .f32(a, Domain::Constant(1.0))
+                .input(b, dtype, Domain::Constant(1.0))
+                .absent()
+        };
+        vec![
+            (
+                "another length beside the axis",
+                two(&[2, 3], &[2, 4], DType::F32),
+            ),
+            ("another rank", two(&[2, 3], &[2], DType::F32)),
+            ("dtypes differ", two(&[2], &[2], DType::I32)),
+            (
+                "an axis that is not there",
+                two(&[2], &[2], DType::F32).attr("axis", 1i64),
+            ),
+        ]
+    },
+    entries: || vec![index::entry(source(), "concat")],
+};

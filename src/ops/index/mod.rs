@@ -1,0 +1,158 @@
+//! Operators that move elements: by permuting axes, or by an index tensor.
+//!
+//! `gather` and `scatter_add` are each other's gradient. Indices count from 0, or from the end if negative; one that
+//! is out of range cannot be reported by a kernel, so it gathers NaN (0 from integers) and scatters nothing.
+
+pub mod concat;
+pub mod embedding;
+pub mod flip;
+pub mod gather;
+pub mod index_select;
+pub mod one_hot;
+pub mod pad;
+pub mod permute;
+pub mod roll;
+pub mod scatter_add;
+pub mod slice;
+
+use crate::error::{Error, Result};
+use crate::gpu::Kernel;
+use crate::gpu::shader::{Elem, Source};
+use crate::ops::op::{Array, Attrs, Case, Cost, Entry, Meta, Op, Role, Signature, any_device};
+use crate::tensor::{Layout, MAX_RANK, Tensor};
+use crate::verdict::Tolerance;
+
+pub(crate) static OPS: &[&dyn Op] = &[
+    &concat::CONCAT,
+    &embedding::EMBEDDING,
+    &flip::FLIP,
+    &gather::Gather,
+    &index_select::INDEX_SELECT,
+    &one_hot::ONE_HOT,
+    &pad::PAD,
+    &permute::Permute,
+    &roll::ROLL,
+    &scatter_add::ScatterAdd,
+    &slice::SLICE,
+];
+
+const WORKGROUP: u64 = 64;
+
+fn kernel(source: Source, entry: &'static str, elem: Elem) -> Kernel {
+    Kernel {
+        source,
+        entry,
+        constants: vec![("WG", WORKGROUP as f64)],
+        elem,
+    }
+}
+
+fn entry(source: Source, name: &'static str) -> Entry {
+    Entry {
+        role: Role::Forward,
+        rung: "naive",
+        variant: 0,
+        needs: any_device,
+        kernel: kernel(source, name, Elem::F32),
+    }
+}
+
+/// Shape or strides as the eight words that kernels index by axis, the innermost axis first; `fill` beyond the rank.
+fn by_axis(numbers: &[usize], fill: u32) -> [u32; 8] {
+    let mut out = [fill; 8];
+    for (word, n) in out.iter_mut().zip(numbers.iter().rev()) {
+        *word = *n as u32;
+    }
+    const { assert!(MAX_RANK <= 8) };
+    out
+}
+
+fn strides(layout: &Layout) -> [u32; 8] {
+    by_axis(layout.strides(), 0)
+}
+
+/// `index` must have the rank of `x` and be no longer than it on any axis but `axis`.
+fn check(op: &'static str, x: Meta, axis: usize, index: Meta, name: &str) -> Result<()> {
+    let fits = index.shape.len() == x.shape.len()
+        && (0..x.shape.len()).all(|a| a == axis || index.shape[a] <= x.shape[a]);
+    if fits {
+        return Ok(());
+    }
+    Err(Error::shape(
+        op,
+        format!(
+            "index has shape {:?}, expected at most that of {name} {:?} but on axis {axis}",
+            index.shape, x.shape
+        ),
+    ))
+}
+
+/// Resolves a negative index; what is still out of range is `None`.
+fn resolve(index: f64, n: usize) -> Option<usize> {
+    let i = if index < 0.0 { index + n as f64 } else { index };
+    (i >= 0.0 && i < n as f64).then_some(i as usize)
+}
+
+/// An operator that only moves elements: what it gives is exact.
+pub struct Movement {
+    pub signature: &'static Signature,
+    pub(crate) infer: fn(&[Option<Meta>], &Attrs) -> Result<Meta>,
+    pub(crate) run: fn(&[Option<&Tensor>], &Attrs) -> Result<Tensor>,
+    pub twin: fn(&[Option<&Array>], &Attrs) -> Array,
+    pub cases: fn() -> Vec<Case>,
+    pub refusals: fn() -> Vec<(&'static str, Case)>,
+    pub entries: fn() -> Vec<Entry>,
+}
+
+impl Op for Movement {
+    fn signature(&self) -> &'static Signature {
+        self.signature
+    }
+
+    fn infer(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Result<Vec<Meta>> {
+        Ok(vec![(self.infer)(inputs, attrs)?])
+    }
+
+    fn run(&'static self, inputs: &[Option<&Tensor>], attrs: &Attrs) -> Result<Vec<Tensor>> {
+        Ok(vec![(self.run)(inputs, attrs)?])
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        (self.entries)()
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        (self.cases)()
+    }
+
+    fn twin(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Vec<Array> {
+        vec![(self.twin)(inputs, attrs)]
+    }
+
+    fn tolerance(&self, _: &[Option<&Array>], _: &Attrs) -> Tolerance {
+        Tolerance::EXACT
+    }
+
+    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        // As many elements are read as are written.
+        let written: u64 = self
+            .infer(inputs, attrs)
+            .unwrap_or_default()
+            .iter()
+            .map(Meta::bytes)
+            .sum();
+        Cost {
+            bytes: 2 * written,
+            flops: 0,
+        }
+    }
+
+    fn refusals(&self) -> Vec<(&'static str, Case)> {
+        (self.refusals)()
+    }
+}
+
+/// The input that must be there.
+fn given<T: Copy>(inputs: &[Option<T>], i: usize) -> T {
+    inputs[i].expect("check_inputs saw it")
+}

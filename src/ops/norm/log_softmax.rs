@@ -1,0 +1,271 @@
+//! y   = x − max x − ln Σ exp(x − max x) along one axis
+//! vjp: dx = dy − exp(y) · Σ dy
+//! source: torch.log_softmax
+
+use crate::error::Result;
+use crate::fuse::{cast, contiguous};
+use crate::gpu::{Device, Source};
+use crate::ops::launch;
+use crate::ops::norm::{self, groups, ladder};
+use crate::ops::op::{
+    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, FLOATS, Input, Meta, Op, Role,
+    Signature,
+};
+use crate::tape;
+use crate::tensor::{DType, Tensor};
+use crate::verdict::Tolerance;
+
+impl Tensor {
+    /// The logarithm of [`softmax`](Self::softmax) along an axis, without the loss of making it first.
+    ///
+    /// Shapes: any but rank 0, kept. The maximum is subtracted first, so no finite input overflows. Of two zeros
+    /// it is −0.693147 twice. A row of only −∞, or with a NaN, is NaN.
+    /// Errors: [`Error::Attribute`](crate::Error::Attribute) for an axis that is not there.
+    pub fn log_softmax(&self, axis: i64) -> Result<Tensor> {
+        let axis = self.shape().axis("log_softmax", axis)?;
+        let last = self.shape().len() - 1;
+        if axis != last {
+            // The kernels see rows; another axis becomes the last and goes back.
+            let mut order: Vec<i64> = (0..=last as i64).collect();
+            order.swap(axis, last);
+            return self.permute(&order)?.log_softmax(-1)?.permute(&order);
+        }
+        let y = forward(self)?;
+        let value = y.detach();
+        Ok(tape::record("log_softmax", &[self], y, move |dy, sink| {
+            sink.give(0, vjp(&value, dy)?)
+        }))
+    }
+}
+
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Params {
+    rows: u32,
+    cols: u32,
+    x_offset: u32,
+    y_offset: u32,
+    dy_offset: u32,
+    padding: [u32; 3],
+}
+
+fn forward(x: &Tensor) -> Result<Tensor> {
+    let device = x.device();
+    let stored = contiguous(&launch::storage(device, x)?)?;
+    let y = Tensor::empty(device, stored.dtype(), *x.shape())?;
+    run(
+        device,
+        "log_softmax",
+        "log_softmax_workgroup",
+        &[&stored],
+        &y,
+        |p| {
+            p.x_offset = stored.layout().offset as u32;
+            p.y_offset = y.layout().offset as u32;
+        },
+    )?;
+    restore(y, x.dtype())
+}
+
+fn vjp(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let device = y.device();
+    let stored = contiguous(&launch::storage(device, y)?)?;
+    let upstream = contiguous(&launch::storage(device, dy)?)?;
+    let dx = Tensor::empty(device, stored.dtype(), *y.shape())?;
+    run(
+        device,
+        "log_softmax_vjp",
+        "log_softmax_vjp_workgroup",
+        &[&stored, &upstream],
+        &dx,
+        |p| {
+            p.y_offset = stored.layout().offset as u32;
+            p.dy_offset = upstream.layout().offset as u32;
+            p.x_offset = dx.layout().offset as u32;
+        },
+    )?;
+    restore(dx, y.dtype())
+}
+
+fn restore(tensor: Tensor, dtype: DType) -> Result<Tensor> {
+    if tensor.dtype() == dtype {
+        Ok(tensor)
+    } else {
+        cast(&tensor, dtype)
+    }
+}
+
+fn run(
+    device: &Device,
+    row: &'static str,
+    workgroup: &'static str,
+    inputs: &[&Tensor],
+    out: &Tensor,
+    offsets: impl FnOnce(&mut Params),
+) -> Result<()> {
+    let cols = *out.shape().last().expect("rank is at least 1");
+    let rows = out.numel().checked_div(cols).unwrap_or(0);
+    if rows == 0 {
+        return Ok(());
+    }
+    // There is no rung by quads yet.
+    let candidates = ladder(device.caps(), cols, false, [row, row, workgroup]);
+    let elem = out.dtype().elem();
+    let (entry, _) = candidates[launch::choose(&LogSoftmax, device, elem, &candidates)?];
+    let mut params = Params {
+        rows: rows as u32,
+        cols: cols as u32,
+        x_offset: 0,
+        y_offset: 0,
+        dy_offset: 0,
+        padding: [0; 3],
+    };
+    offsets(&mut params);
+    launch::dispatch(
+        device,
+        &norm::kernel(source(entry), entry, elem),
+        inputs,
+        &[out],
+        &params,
+        groups(entry, rows),
+    )
+}
+
+fn source(entry: &str) -> Source {
+    if entry.contains("vjp") {
+        Source::file(
+            "norm/log_softmax_vjp",
+            include_str!("../../../shaders/norm/log_softmax_vjp.wgsl"),
+        )
+    } else {
+        Source::file(
+            "norm/log_softmax",
+            include_str!("../../../shaders/norm/log_softmax.wgsl"),
+        )
+    }
+}
+
+static SIGNATURE: Signature = Signature {
+    name: "log_softmax",
+    formula: "y = x − max x − ln Σ exp(x − max x)",
+    source: "torch.log_softmax",
+    inputs: &[Input::grad("x", FLOATS)],
+    attrs: &[AttrSpec {
+        name: "axis",
+        default: AttrDefault::Int(-1),
+    }],
+    outputs: &["y"],
+};
+
+pub struct LogSoftmax;
+
+impl Op for LogSoftmax {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn infer(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Result<Vec<Meta>> {
+        let x = inputs[0].expect("check_inputs saw it");
+        x.shape.axis("log_softmax", attrs.int("axis"))?;
+        Ok(vec![x])
+    }
+
+    fn run(&'static self, inputs: &[Option<&Tensor>], attrs: &Attrs) -> Result<Vec<Tensor>> {
+        let x = inputs[0].expect("check_inputs saw it");
+        Ok(vec![x.log_softmax(attrs.int("axis"))?])
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |name, role, rung| norm::entry(source(name), name, role, rung);
+        vec![
+            entry("log_softmax", Role::Forward, "row"),
+            entry("log_softmax_workgroup", Role::Forward, "workgroup"),
+            entry("log_softmax_vjp", Role::Vjp, "row"),
+            entry("log_softmax_vjp_workgroup", Role::Vjp, "workgroup"),
+        ]
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let domain = Domain::Uniform(-3.0, 3.0);
+        vec![
+            // Two workgroups of rows with a rest, two strides of a workgroup's lanes with a rest.
+            Case::new("verify").f32(&[67, 131], domain),
+            Case::new("one_element").f32(&[1], domain),
+            Case::new("tile_less_one").f32(&[2, 63], domain),
+            Case::new("tile_and_one").f32(&[2, 65], domain),
+            Case::new("first_axis")
+                .f32(&[17, 3], domain)
+                .attr("axis", 0i64),
+            Case::new("middle_axis")
+                .f32(&[2, 13, 5], domain)
+                .attr("axis", 1i64),
+            Case::new("large_logits").f32(&[3, 65], Domain::Offset(1e4, 50.0)),
+            Case::new("empty").f32(&[0, 4], domain).no_gradient(),
+            Case::new("f16").input(&[3, 77], DType::F16, domain),
+            Case::new("rows_of_32")
+                .f32(&[8192, 32], domain)
+                .bench()
+                .no_gradient(),
+            Case::new("rows_of_768")
+                .f32(&[4096, 768], domain)
+                .bench()
+                .no_gradient(),
+        ]
+    }
+
+    fn twin(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Vec<Array> {
+        let x = inputs[0].expect("check_inputs saw it");
+        let axis = x
+            .shape
+            .axis("log_softmax", attrs.int("axis"))
+            .expect("infer checked it");
+        vec![Array::from_fn(x.shape, |at| {
+            let mut place = at.to_vec();
+            let mut row = |i: usize| {
+                place[axis] = i;
+                x.at(&place)
+            };
+            let n = x.shape[axis];
+            let largest = (0..n).map(&mut row).fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = (0..n).map(&mut row).map(|v| (v - largest).exp()).sum();
+            x.at(at) - largest - sum.ln()
+        })]
+    }
+
+    fn tolerance(&self, inputs: &[Option<&Array>], _: &Attrs) -> Tolerance {
+        let x = inputs[0].expect("check_inputs saw it");
+        // The difference to the maximum is wrong by u of its size; the logarithm of the sum by the relative error of
+        // the sum, which for rows of these lengths is below 32 u.
+        let spread = 2.0 * x.max_abs();
+        Tolerance::ulps(8.0, 4.0 + spread.min(200.0) / 8.0)
+    }
+
+    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        let n = inputs
+            .iter()
+            .flatten()
+            .map(|m| m.shape.numel())
+            .sum::<usize>();
+        Cost::streaming(inputs, &outputs, 5 * n as u64)
+    }
+
+    fn refusals(&self) -> Vec<(&'static str, Case)> {
+        vec![
+            (
+                "an axis that is not there",
+                Case::new("refused")
+                    .f32(&[2, 3], Domain::Constant(0.0))
+                    .attr("axis", 2i64),
+            ),
+            (
+                "integers",
+                Case::new("refused").input(&[2], DType::I32, Domain::Constant(0.0)),
+            ),
+            (
+                "rank 0",
+                Case::new("refused").f32(&[], Domain::Constant(0.0)),
+            ),
+        ]
+    }
+}

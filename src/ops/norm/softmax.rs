@@ -1,0 +1,288 @@
+//! y   = exp(x − max x) / Σ exp(x − max x) along one axis
+//! vjp: dx = y · (dy − Σ y · dy)
+//! source: Bridle 1990; torch.softmax
+
+use crate::error::Result;
+use crate::fuse::{cast, contiguous};
+use crate::gpu::{Device, Source};
+use crate::ops::launch;
+use crate::ops::norm::{self, aligned, groups, ladder};
+use crate::ops::op::{
+    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, FLOATS, Input, Meta, Op, Role,
+    Signature,
+};
+use crate::tape;
+use crate::tensor::{DType, Tensor};
+use crate::verdict::Tolerance;
+
+impl Tensor {
+    /// Exponentials along an axis, scaled to sum to 1.
+    ///
+    /// Shapes: any but rank 0, kept. The maximum is subtracted first, so no finite input overflows. A row of only −∞,
+    /// or with a NaN, is NaN.
+    /// Errors: [`Error::Attribute`](crate::Error::Attribute) for an axis that is not there.
+    pub fn softmax(&self, axis: i64) -> Result<Tensor> {
+        let axis = self.shape().axis("softmax", axis)?;
+        let last = self.shape().len() - 1;
+        if axis != last {
+            // The kernels see rows; another axis becomes the last and goes back.
+            let mut order: Vec<i64> = (0..=last as i64).collect();
+            order.swap(axis, last);
+            return self.permute(&order)?.softmax(-1)?.permute(&order);
+        }
+        let y = forward(self)?;
+        let value = y.detach();
+        Ok(tape::record("softmax", &[self], y, move |dy, sink| {
+            sink.give(0, vjp(&value, dy)?)
+        }))
+    }
+}
+
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Params {
+    rows: u32,
+    cols: u32,
+    x_offset: u32,
+    y_offset: u32,
+    dy_offset: u32,
+    padding: [u32; 3],
+}
+
+fn forward(x: &Tensor) -> Result<Tensor> {
+    let device = x.device();
+    let stored = contiguous(&launch::storage(device, x)?)?;
+    let y = Tensor::empty(device, stored.dtype(), *x.shape())?;
+    run(
+        device,
+        ["softmax", "softmax_vec4", "softmax_workgroup"],
+        &[&stored],
+        &y,
+        |p| {
+            p.x_offset = stored.layout().offset as u32;
+            p.y_offset = y.layout().offset as u32;
+        },
+    )?;
+    restore(y, x.dtype())
+}
+
+fn vjp(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let device = y.device();
+    let stored = contiguous(&launch::storage(device, y)?)?;
+    let upstream = contiguous(&launch::storage(device, dy)?)?;
+    let dx = Tensor::empty(device, stored.dtype(), *y.shape())?;
+    run(
+        device,
+        ["softmax_vjp", "softmax_vjp_vec4", "softmax_vjp_workgroup"],
+        &[&stored, &upstream],
+        &dx,
+        |p| {
+            p.y_offset = stored.layout().offset as u32;
+            p.dy_offset = upstream.layout().offset as u32;
+            p.x_offset = dx.layout().offset as u32;
+        },
+    )?;
+    restore(dx, y.dtype())
+}
+
+fn restore(tensor: Tensor, dtype: DType) -> Result<Tensor> {
+    if tensor.dtype() == dtype {
+        Ok(tensor)
+    } else {
+        cast(&tensor, dtype)
+    }
+}
+
+fn run(
+    device: &Device,
+    rungs: [&'static str; 3],
+    inputs: &[&Tensor],
+    out: &Tensor,
+    offsets: impl FnOnce(&mut Params),
+) -> Result<()> {
+    let cols = *out.shape().last().expect("rank is at least 1");
+    let rows = out.numel().checked_div(cols).unwrap_or(0);
+    if rows == 0 {
+        return Ok(());
+    }
+    let aligned = aligned(cols, inputs) && aligned(cols, &[out]);
+    let candidates = ladder(device.caps(), cols, aligned, rungs);
+    let elem = out.dtype().elem();
+    let (entry, _) = candidates[launch::choose(&Softmax, device, elem, &candidates)?];
+    let mut params = Params {
+        rows: rows as u32,
+        cols: cols as u32,
+        x_offset: 0,
+        y_offset: 0,
+        dy_offset: 0,
+        padding: [0; 3],
+    };
+    offsets(&mut params);
+    launch::dispatch(
+        device,
+        &norm::kernel(source(entry), entry, elem),
+        inputs,
+        &[out],
+        &params,
+        groups(entry, rows),
+    )
+}
+
+fn source(entry: &str) -> Source {
+    match entry {
+        "softmax_vec4" => Source::file(
+            "norm/softmax_vec4",
+            include_str!("../../../shaders/norm/softmax_vec4.wgsl"),
+        ),
+        "softmax_vjp_vec4" => Source::file(
+            "norm/softmax_vjp_vec4",
+            include_str!("../../../shaders/norm/softmax_vjp_vec4.wgsl"),
+        ),
+        _ if entry.contains("vjp") => Source::file(
+            "norm/softmax_vjp",
+            include_str!("../../../shaders/norm/softmax_vjp.wgsl"),
+        ),
+        _ => Source::file(
+            "norm/softmax",
+            include_str!("../../../shaders/norm/softmax.wgsl"),
+        ),
+    }
+}
+
+static SIGNATURE: Signature = Signature {
+    name: "softmax",
+    formula: "y = exp(x − max x) / Σ exp(x − max x)",
+    source: "torch.softmax",
+    inputs: &[Input::grad("x", FLOATS)],
+    attrs: &[AttrSpec {
+        name: "axis",
+        default: AttrDefault::Int(-1),
+    }],
+    outputs: &["y"],
+};
+
+pub struct Softmax;
+
+impl Op for Softmax {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn infer(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Result<Vec<Meta>> {
+        let x = inputs[0].expect("check_inputs saw it");
+        x.shape.axis("softmax", attrs.int("axis"))?;
+        Ok(vec![x])
+    }
+
+    fn run(&'static self, inputs: &[Option<&Tensor>], attrs: &Attrs) -> Result<Vec<Tensor>> {
+        let x = inputs[0].expect("check_inputs saw it");
+        Ok(vec![x.softmax(attrs.int("axis"))?])
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |name, role, rung| norm::entry(source(name), name, role, rung);
+        vec![
+            entry("softmax", Role::Forward, "row"),
+            entry("softmax_vec4", Role::Forward, "vec4"),
+            entry("softmax_workgroup", Role::Forward, "workgroup"),
+            entry("softmax_vjp", Role::Vjp, "row"),
+            entry("softmax_vjp_vec4", Role::Vjp, "vec4"),
+            entry("softmax_vjp_workgroup", Role::Vjp, "workgroup"),
+        ]
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let domain = Domain::Uniform(-3.0, 3.0);
+        vec![
+            // Two workgroups of rows with a rest, two strides of a workgroup's lanes with a rest.
+            Case::new("verify").f32(&[67, 131], domain),
+            Case::new("one_element").f32(&[1], domain),
+            Case::new("tile_less_one").f32(&[2, 63], domain),
+            Case::new("tile_and_one").f32(&[2, 65], domain),
+            Case::new("first_axis")
+                .f32(&[17, 3], domain)
+                .attr("axis", 0i64),
+            Case::new("middle_axis")
+                .f32(&[2, 13, 5], domain)
+                .attr("axis", 1i64),
+            Case::new("quads").f32(&[3, 5, 68], domain),
+            Case::new("one_quad").f32(&[129, 4], domain),
+            Case::new("large_logits").f32(&[3, 65], Domain::Offset(1e4, 50.0)),
+            Case::new("large_logits_by_quads").f32(&[3, 64], Domain::Offset(1e4, 50.0)),
+            Case::new("empty").f32(&[0, 4], domain).no_gradient(),
+            Case::new("f16").input(&[3, 77], DType::F16, domain),
+            Case::new("rows_of_32")
+                .f32(&[8192, 32], domain)
+                .bench()
+                .no_gradient(),
+            Case::new("rows_of_768")
+                .f32(&[4096, 768], domain)
+                .bench()
+                .no_gradient(),
+        ]
+    }
+
+    fn verify_case(&self, entry: &Entry) -> Case {
+        let cols = if entry.name().ends_with("_vec4") {
+            132
+        } else {
+            131
+        };
+        Case::new("verify").f32(&[67, cols], Domain::Uniform(-3.0, 3.0))
+    }
+
+    fn twin(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Vec<Array> {
+        let x = inputs[0].expect("check_inputs saw it");
+        let axis = x
+            .shape
+            .axis("softmax", attrs.int("axis"))
+            .expect("infer checked it");
+        vec![Array::from_fn(x.shape, |at| {
+            let mut place = at.to_vec();
+            let mut row = |i: usize| {
+                place[axis] = i;
+                x.at(&place)
+            };
+            let n = x.shape[axis];
+            let largest = (0..n).map(&mut row).fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = (0..n).map(&mut row).map(|v| (v - largest).exp()).sum();
+            (x.at(at) - largest).exp() / sum
+        })]
+    }
+
+    fn tolerance(&self, inputs: &[Option<&Array>], _: &Attrs) -> Tolerance {
+        let x = inputs[0].expect("check_inputs saw it");
+        // exp of a difference d is wrong by |d| u and by the driver's own few ulp (Vulkan: 3 + 2 |d|).
+        let spread = 2.0 * x.max_abs().min(50.0);
+        Tolerance::ulps(12.0 + 3.0 * spread, 0.01)
+    }
+
+    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        let n = inputs
+            .iter()
+            .flatten()
+            .map(|m| m.shape.numel())
+            .sum::<usize>();
+        Cost::streaming(inputs, &outputs, 5 * n as u64)
+    }
+
+    fn refusals(&self) -> Vec<(&'static str, Case)> {
+        vec![
+            (
+                "an axis that is not there",
+                Case::new("refused")
+                    .f32(&[2, 3], Domain::Constant(0.0))
+                    .attr("axis", 2i64),
+            ),
+            (
+                "integers",
+                Case::new("refused").input(&[2], DType::I32, Domain::Constant(0.0)),
+            ),
+            (
+                "rank 0",
+                Case::new("refused").f32(&[], Domain::Constant(0.0)),
+            ),
+        ]
+    }
+}

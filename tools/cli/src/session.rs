@@ -1,0 +1,99 @@
+//! What all verbs share: the adapter asked for, the cache folder, warnings of the library.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use affekt::gpu::Limits;
+use affekt::{Device, DeviceOptions};
+use log::{LevelFilter, Log, Metadata, Record};
+
+use crate::outcome::{flatten, say};
+
+pub struct Session {
+    /// What `--adapter` or `AFFEKT_ADAPTER` says.
+    pub adapter: Option<String>,
+}
+
+impl Session {
+    pub fn new(adapter: Option<String>) -> Self {
+        Session {
+            adapter: adapter.filter(|a| !a.is_empty()),
+        }
+    }
+
+    /// Opens the adapter, with verdicts and pipelines kept in the cache folder of the system.
+    pub fn open(&self, limits: Limits) -> affekt::Result<Device> {
+        let cache_dir = cache_dir();
+        if let Some(dir) = &cache_dir {
+            if let Err(e) = try_to_write(dir) {
+                log::warn!(
+                    "nothing can be kept in the cache folder {}: {e}; kernels are verified again at each start",
+                    dir.display()
+                );
+            }
+        }
+        Device::open(DeviceOptions {
+            adapter: self.adapter.clone(),
+            limits,
+            cache_dir,
+            ..DeviceOptions::default()
+        })
+    }
+}
+
+/// The folder where the system wants caches, if it names one.
+fn cache_dir() -> Option<PathBuf> {
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute())
+    };
+    let caches = if cfg!(windows) {
+        folder("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        folder("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))
+    };
+    Some(caches?.join("affekt"))
+}
+
+fn try_to_write(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    // Permissions do not tell of a file system mounted read-only.
+    let file = dir.join(format!(".{}.tmp", std::process::id()));
+    std::fs::write(&file, b"")?;
+    std::fs::remove_file(&file)
+}
+
+struct Stderr;
+
+impl Log for Stderr {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        // Drivers and wgpu warn about much that concerns nobody here; what matters comes back as an error.
+        metadata.target().starts_with("affekt")
+    }
+
+    fn log(&self, record: &Record) {
+        if self.enabled(record.metadata()) {
+            let level = match record.level() {
+                log::Level::Error => "error",
+                log::Level::Warn => "warning",
+                _ => "note",
+            };
+            say(&format!(
+                "affekt: {level}: {}",
+                flatten(&record.args().to_string())
+            ));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends warnings of the library to stderr.
+pub fn start_log() {
+    static STDERR: Stderr = Stderr;
+    log::set_logger(&STDERR).expect("it is set once");
+    log::set_max_level(LevelFilter::Warn);
+}
