@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::fuse::cast;
 use crate::gpu::pipeline::Pipeline;
 use crate::gpu::shader::Elem;
-use crate::gpu::{Caps, Device, Kernel, Source};
+use crate::gpu::{Device, Kernel, Source};
 use crate::ops::launch;
 use crate::ops::linalg::matmul_gen::{Quad, Rung};
 use crate::ops::linalg::matmul_plan::{
@@ -553,12 +553,8 @@ fn entry_of(choice: Choice) -> Entry {
             Rung::Subgroup { .. } => "subgroup",
         },
     };
-    let needs: fn(&Caps) -> bool = match choice {
-        Choice::Block(v) => match BLOCKS[v.block as usize].rung {
-            Rung::Subgroup { lanes: 8 } => |caps| caps.subgroup == Some(8),
-            Rung::Subgroup { .. } => |caps| caps.subgroup == Some(4),
-            Rung::Vec4 => any_device,
-        },
+    let needs = match choice {
+        Choice::Block(v) => planner::needs(v.block),
         _ => any_device,
     };
     Entry {

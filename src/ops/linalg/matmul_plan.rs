@@ -5,6 +5,7 @@
 
 use crate::gpu::{Caps, DeviceClass};
 use crate::ops::linalg::matmul_gen::{MatmulConstants, Quad, Rung};
+use crate::ops::op::any_device;
 
 /// `out [batches, rows, cols] = a · b`, offsets and strides in elements; `out` is contiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,6 +121,20 @@ const SUBGROUP_4: std::ops::Range<u32> = 4..6;
 const VEC4_8: std::ops::Range<u32> = 6..10;
 const VEC4_4: std::ops::Range<u32> = 10..11;
 const VEC4_GPU: u32 = 11;
+
+/// Which devices a block is for. The large vec4 blocks are left to the software drivers they were made for: SwiftShader's
+/// register allocator takes more than 16 GB and does not end on 16 × 4.
+pub fn needs(block: u32) -> fn(&Caps) -> bool {
+    if SUBGROUP_8.contains(&block) {
+        |caps| caps.subgroup == Some(8)
+    } else if SUBGROUP_4.contains(&block) {
+        |caps| caps.subgroup == Some(4)
+    } else if VEC4_8.contains(&block) {
+        |caps| caps.class == DeviceClass::Cpu && caps.lanes >= 8
+    } else {
+        any_device
+    }
+}
 
 /// The naive kernel on lavapipe: 0.7 to 0.9 GFLOP/s.
 const NAIVE_GFLOPS: f64 = 0.8;
@@ -468,6 +483,29 @@ mod tests {
             panic!("expected a block")
         };
         assert_eq!((variant.a, variant.b), (Quad::Single, Quad::Outer));
+    }
+
+    #[test]
+    fn what_is_planned_is_made_for_the_device() {
+        for (subgroup, lanes) in [(Some(8), 8), (None, 8), (Some(4), 4), (None, 4), (None, 0)] {
+            for class in [
+                DeviceClass::Cpu,
+                DeviceClass::Integrated,
+                DeviceClass::Discrete,
+            ] {
+                let caps = Caps {
+                    class,
+                    subgroup,
+                    lanes,
+                    ..lavapipe()
+                };
+                for n in [8, 32, 100, 512, 4096] {
+                    if let Choice::Block(v) = plan(&row_major(n, n, n), &caps, None).choice {
+                        assert!(needs(v.block)(&caps), "{caps:?} gets block {}", v.block);
+                    }
+                }
+            }
+        }
     }
 
     #[test]
