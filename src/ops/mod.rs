@@ -14,6 +14,7 @@ pub mod linalg;
 pub mod loss;
 pub mod norm;
 pub mod op;
+pub mod optim;
 pub mod probe;
 pub mod random;
 pub mod reduce;
@@ -33,6 +34,7 @@ pub fn all() -> impl Iterator<Item = &'static dyn Op> {
         linalg::OPS,
         random::OPS,
         loss::OPS,
+        optim::OPS,
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,102 @@
+//! Steps of optimizers as operators: what training does to a parameter, in one kernel, and the norm of all gradients.
+//!
+//! Nothing is written in place: a step gives a fresh parameter and fresh moments, so whoever still reads the old ones can,
+//! and a step that fails half-way has changed nothing. A gradient that is not finite is found by [`global_norm`], whose
+//! result a step takes as `clip`: then it gives back what it was given.
+
+pub mod adam_step;
+pub mod global_norm;
+pub mod sgd_step;
+
+use crate::error::{Error, Result};
+use crate::ops::op::{Array, Case, Domain, Input, Meta, Op};
+use crate::tensor::{DType, Tensor};
+
+pub use global_norm::global_norm;
+
+pub(crate) static OPS: &[&dyn Op] = &[
+    &adam_step::ADAM_STEP,
+    &global_norm::GLOBAL_NORM,
+    &sgd_step::SGD_STEP,
+];
+
+/// Optimizers compute in f32 whatever the model does.
+const F32: &[DType] = &[DType::F32];
+
+const fn input(name: &'static str) -> Input {
+    Input::plain(name, F32)
+}
+
+/// Invocations of a workgroup, one element each.
+const WORKGROUP: u64 = 64;
+
+/// All inputs have the shape of `x`, but `clip`, which is the result of [`global_norm`].
+fn check(op: &'static str, x: Meta, alike: &[(&str, Meta)], clip: Option<Meta>) -> Result<()> {
+    for (name, meta) in alike {
+        if meta.shape != x.shape {
+            return Err(Error::shape(
+                op,
+                format!(
+                    "{name} has shape {:?}, expected {:?}, that of x",
+                    meta.shape, x.shape
+                ),
+            ));
+        }
+    }
+    match clip {
+        Some(clip) if clip.shape[..] != [4] => Err(Error::shape(
+            op,
+            format!(
+                "clip has shape {:?}, expected [4], what global_norm gives",
+                clip.shape
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a setting outside of `[low, high)`.
+fn check_setting(op: &'static str, name: &str, value: f64, low: f64, high: f64) -> Result<()> {
+    if value >= low && value < high {
+        return Ok(());
+    }
+    let range = if high.is_finite() {
+        format!("from {low} to below {high}")
+    } else {
+        format!("a finite number from {low}")
+    };
+    Err(Error::attribute(
+        op,
+        format!("{name} is {value}, expected {range}"),
+    ))
+}
+
+/// What twins read of `clip`: the factor of the gradient; `None` if nothing is to be done.
+fn factor(clip: Option<&Array>) -> Option<f64> {
+    match clip {
+        None => Some(1.0),
+        Some(clip) if clip.data[2] != 0.0 => None,
+        Some(clip) => Some(clip.data[1]),
+    }
+}
+
+/// The offset of an optional tensor, and something to bind in its place: kernels do not look at it then.
+fn bound<'a>(given: Option<&'a Tensor>, stand_in: &'a Tensor) -> (&'a Tensor, u32) {
+    let tensor = given.unwrap_or(stand_in);
+    (tensor, tensor.layout().offset as u32)
+}
+
+/// `n` inputs of one shape, then `clip` with these numbers in every place, or absent.
+fn case(label: &str, shape: &[usize], n: usize, clip: Option<f64>) -> Case {
+    // Second moments are never negative; the rest may be what it likes.
+    let signed = Domain::Uniform(-1.0, 1.0);
+    let positive = Domain::Uniform(0.0, 1.0);
+    let case = (0..n).fold(Case::new(label), |case, i| {
+        case.f32(shape, if i == 3 { positive } else { signed })
+    });
+    match clip {
+        None => case.absent(),
+        Some(number) => case.f32(&[4], Domain::Constant(number)),
+    }
+    .no_gradient()
+}
