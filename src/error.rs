@@ -60,6 +60,10 @@ pub enum Error {
     },
     /// A gradient that cannot be had: of a gradient, of a freed graph, of something that is no scalar.
     Gradient { message: String },
+    /// Parameters or moments that do not fit the model: what is missing, unexpected, or of another shape.
+    State { message: String },
+    /// A number that training must not go on with.
+    NotFinite { what: String, step: Option<u64> },
     /// A file whose content is not what its format promises.
     Format { file: PathBuf, message: String },
     /// A file that cannot be read or written.
@@ -158,6 +162,13 @@ impl fmt::Display for Error {
                 Ok(())
             }
             Error::Gradient { message } => write!(f, "gradient: {message}"),
+            Error::State { message } => write!(f, "state: {message}"),
+            Error::NotFinite { what, step } => {
+                if let Some(step) = step {
+                    write!(f, "step {step}: ")?;
+                }
+                write!(f, "{what} is not finite")
+            }
             Error::Format { file, message } | Error::Io { file, message } => {
                 write!(f, "{}: {message}", file.display())
             }

@@ -19,6 +19,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`nn`] | layers, optimizers, schedules |
 //! | [`ops`] | the operators: one file each, with its definition, gradient, cases and cost |
 //! | [`tape`] | what ran, and how gradients flow back |
 //! | [`fuse`] | elementwise expressions that wait, and the kernels made of them |
@@ -34,6 +35,7 @@ mod disk;
 mod error;
 pub mod fuse;
 pub mod gpu;
+pub mod nn;
 pub mod ops;
 pub mod tape;
 pub mod tensor;
@@ -41,6 +43,7 @@ pub mod verdict;
 
 pub use error::{Error, Result};
 pub use gpu::{Device, DeviceOptions};
+pub use nn::optim;
 pub use ops::random::{Ctx, Rng};
 pub use tape::{Gradients, no_grad};
 pub use tensor::{DType, MAX_RANK, Shape, Tensor};

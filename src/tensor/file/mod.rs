@@ -33,10 +33,22 @@ use crate::tensor::{DType, Shape, Tensor};
 /// # }
 /// ```
 pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Vec<(String, Tensor)>> {
+    Ok(load_with_note(device, path)?.0)
+}
+
+/// As [`load`], with the text that [`save_with_note`] put beside the tensors.
+pub fn load_with_note(
+    device: &Device,
+    path: impl AsRef<Path>,
+) -> Result<(Vec<(String, Tensor)>, Option<String>)> {
     let path = path.as_ref();
     let format = Format::of(path)?;
     let bytes = read(path)?;
     let stored = parse(format, path, &bytes)?;
+    let note = match format {
+        Format::Safetensors => safetensors::note(&bytes),
+        Format::Npy => None,
+    };
     let mut out = Vec::with_capacity(stored.len());
     for tensor in stored {
         let loaded = if tensor.fortran {
@@ -52,7 +64,7 @@ pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Vec<(String, Tens
         };
         out.push((tensor.name, loaded));
     }
-    Ok(out)
+    Ok((out, note))
 }
 
 /// Saves tensors to a `.safetensors` file, or one tensor to an `.npy` file, row-major.
@@ -72,7 +84,21 @@ pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Vec<(String, Tens
 /// # }
 /// ```
 pub fn save(path: impl AsRef<Path>, tensors: &[(&str, &Tensor)]) -> Result<()> {
-    let path = path.as_ref();
+    save_all(path.as_ref(), tensors, None)
+}
+
+/// As [`save`], to a safetensors file, with a text of one's own in its header. Equal tensors and text give equal bytes.
+///
+/// Errors: as there; [`Error::Format`] for an npy file, which has no place for a text.
+pub fn save_with_note(
+    path: impl AsRef<Path>,
+    tensors: &[(&str, &Tensor)],
+    note: &str,
+) -> Result<()> {
+    save_all(path.as_ref(), tensors, Some(note))
+}
+
+fn save_all(path: &Path, tensors: &[(&str, &Tensor)], note: Option<&str>) -> Result<()> {
     let format = Format::of(path)?;
     if let Some((i, (name, _))) = tensors
         .iter()
@@ -97,7 +123,10 @@ pub fn save(path: impl AsRef<Path>, tensors: &[(&str, &Tensor)]) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let bytes = match format {
-        Format::Safetensors => safetensors::write(path, &stored)?,
+        Format::Safetensors => safetensors::write(path, &stored, note)?,
+        Format::Npy if note.is_some() => {
+            return Err(Error::format(path, "an npy file has no place for a note"));
+        }
         Format::Npy => match stored.as_slice() {
             [one] => npy::write(one),
             several => {

@@ -72,7 +72,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Stored<'_>>, String> {
         .collect()
 }
 
-pub(super) fn write(path: &Path, tensors: &[Stored]) -> Result<Vec<u8>> {
+/// The key of a file's metadata that notes are kept under. There is one only: the crate writes several in any order.
+const NOTE: &str = "affekt";
+
+/// The note of a file that has been parsed.
+pub(super) fn note(bytes: &[u8]) -> Option<String> {
+    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+    header.metadata().as_ref()?.get(NOTE).cloned()
+}
+
+pub(super) fn write(path: &Path, tensors: &[Stored], note: Option<&str>) -> Result<Vec<u8>> {
     let wrong = |e: SafeTensorError| Error::format(path, e.to_string());
     let views = tensors
         .iter()
@@ -87,7 +96,8 @@ pub(super) fn write(path: &Path, tensors: &[Stored]) -> Result<Vec<u8>> {
             Ok((t.name.as_str(), view))
         })
         .collect::<Result<Vec<_>>>()?;
-    safetensors::serialize(views, None).map_err(wrong)
+    let note = note.map(|text| [(NOTE.to_string(), text.to_string())].into());
+    safetensors::serialize(views, note).map_err(wrong)
 }
 
 fn kind_of(dtype: Dtype) -> Result<Kind, String> {
@@ -170,7 +180,7 @@ mod tests {
             fortran: false,
             bytes: Cow::Owned((1..=n as u8).collect()),
         });
-        let bytes = write(Path::new("x.safetensors"), &stored).unwrap();
+        let bytes = write(Path::new("x.safetensors"), &stored, None).unwrap();
         let mut read = parse(&bytes).unwrap();
         assert_eq!(read.len(), stored.len());
         read.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,0 +1,9 @@
+//! Optimizers, schedules and averages of parameters; also reachable as `affekt::optim`.
+
+mod ema;
+mod optimizer;
+mod schedule;
+
+pub use ema::Ema;
+pub use optimizer::{Group, Optimizer, Step};
+pub use schedule::Schedule;
