@@ -17,6 +17,7 @@ pub mod op;
 pub mod probe;
 pub mod random;
 pub mod reduce;
+pub mod signal;
 
 use crate::error::{Error, Result};
 use crate::gpu::Device;
@@ -33,6 +34,7 @@ pub fn all() -> impl Iterator<Item = &'static dyn Op> {
         linalg::OPS,
         random::OPS,
         loss::OPS,
+        signal::OPS,
     ]
     .into_iter()
     .flatten()
