@@ -18,6 +18,7 @@ pub mod optim;
 pub mod probe;
 pub mod random;
 pub mod reduce;
+pub mod signal;
 
 use crate::error::{Error, Result};
 use crate::gpu::Device;
@@ -35,6 +36,7 @@ pub fn all() -> impl Iterator<Item = &'static dyn Op> {
         random::OPS,
         loss::OPS,
         optim::OPS,
+        signal::OPS,
     ]
     .into_iter()
     .flatten()

@@ -169,7 +169,7 @@ impl Input {
 }
 
 /// An attribute: name and default, which also gives its kind.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct AttrSpec {
     pub name: &'static str,
     pub default: AttrDefault,

@@ -1,0 +1,693 @@
+//! y[.., k, t] = Σᵢ window[i] x[.., t hop + i − pad] exp(−2πi ki/n), x continued beyond its ends
+//! vjp: dx = the frames window · Re Σₖ dy[k, t] exp(2πi ki/n) added up; what was mirrored or repeated goes back
+//! source: torch.stft; the frames of librosa.stft with pad_mode given
+
+use std::borrow::Borrow;
+
+use crate::error::{Error, Result};
+use crate::ops::op::{
+    Array, AttrDefault, AttrSpec, Attrs, Case, Domain, Entry, Input, Meta, Role, Signature,
+    same_device,
+};
+use crate::ops::signal::fft::along_rows;
+use crate::ops::signal::framing::{Framing, frames, frames_kernel, overlap};
+use crate::ops::signal::rfft::{half_rows, real_rows};
+use crate::ops::signal::transform::{dense, root};
+use crate::ops::signal::transform_tolerance;
+use crate::ops::signal::window::{WINDOWS, Window};
+use crate::ops::signal::{F32, Plain, entry, given, length, resized, transform_flops};
+use crate::tape::{self, no_grad};
+use crate::tensor::{DType, Shape, Tensor};
+
+/// How a signal goes on beyond its ends where frames reach over them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Continuation {
+    /// By its mirror image, the end sample not repeated.
+    #[default]
+    Reflect,
+    /// By zeros.
+    Constant,
+    /// By its end samples.
+    Replicate,
+}
+
+const CONTINUATIONS: &[&str] = &["reflect", "constant", "replicate"];
+
+impl Continuation {
+    /// The number that the shaders know it by.
+    pub(super) fn code(self) -> u32 {
+        match self {
+            Continuation::Constant => 0,
+            Continuation::Reflect => 1,
+            Continuation::Replicate => 2,
+        }
+    }
+}
+
+/// How a signal is cut into frames and transformed: the arguments of torch.stft.
+///
+/// By default a hop of a quarter of `n_fft`, a periodic Hann window (torch: ones), centred frames, the mirror image
+/// beyond the ends, no normalisation, bins 0 to n_fft/2.
+#[derive(Debug, Clone)]
+pub struct Stft {
+    pub(super) n_fft: usize,
+    pub(super) hop: Option<usize>,
+    pub(super) win_length: Option<usize>,
+    window: StftWindow,
+    pub(super) center: bool,
+    continuation: Continuation,
+    pub(super) normalized: bool,
+    pub(super) onesided: bool,
+}
+
+#[derive(Debug, Clone)]
+enum StftWindow {
+    Made(Window),
+    Given(Tensor),
+}
+
+impl Stft {
+    /// Transforms of `n_fft` samples.
+    pub fn new(n_fft: usize) -> Self {
+        Stft {
+            n_fft,
+            hop: None,
+            win_length: None,
+            window: StftWindow::Made(Window::Hann),
+            center: true,
+            continuation: Continuation::Reflect,
+            normalized: false,
+            onesided: true,
+        }
+    }
+
+    /// Samples from one frame to the next.
+    pub fn hop(mut self, hop: usize) -> Self {
+        self.hop = Some(hop);
+        self
+    }
+
+    /// Length of the window, at most `n_fft`; it lies in the middle of a frame between zeros.
+    pub fn win_length(mut self, length: usize) -> Self {
+        self.win_length = Some(length);
+        self
+    }
+
+    /// A periodic window of this shape.
+    pub fn window(mut self, window: Window) -> Self {
+        self.window = StftWindow::Made(window);
+        self
+    }
+
+    /// Any window, `[win_length]`, f32. No gradient flows to it.
+    pub fn window_tensor(mut self, window: &Tensor) -> Self {
+        self.window = StftWindow::Given(window.detach());
+        self
+    }
+
+    /// Whether frame t has its middle at sample t · hop; otherwise it starts there.
+    pub fn center(mut self, center: bool) -> Self {
+        self.center = center;
+        self
+    }
+
+    /// What lies beyond the ends of the signal where frames are centred.
+    pub fn pad_mode(mut self, mode: Continuation) -> Self {
+        self.continuation = mode;
+        self
+    }
+
+    /// Whether spectra are divided by √n_fft.
+    pub fn normalized(mut self, normalized: bool) -> Self {
+        self.normalized = normalized;
+        self
+    }
+
+    /// Whether bins above n_fft/2, which repeat those below, are left out.
+    pub fn onesided(mut self, onesided: bool) -> Self {
+        self.onesided = onesided;
+        self
+    }
+
+    pub(super) fn bins(&self) -> usize {
+        match self.onesided {
+            true => self.n_fft / 2 + 1,
+            false => self.n_fft,
+        }
+    }
+
+    /// `n_fft`, hop and length of the window; refuses what does not go together.
+    pub(super) fn sizes(&self, op: &'static str) -> Result<(usize, usize, usize)> {
+        let refuse = |message| Err(Error::attribute(op, message));
+        let n_fft = self.n_fft;
+        if n_fft == 0 {
+            return refuse("n_fft is 0, expected a positive number".to_string());
+        }
+        let hop = self.hop.unwrap_or((n_fft / 4).max(1));
+        if hop == 0 {
+            return refuse("hop_length is 0, expected a positive number".to_string());
+        }
+        let win_length = self.win_length.unwrap_or(n_fft);
+        if win_length == 0 || win_length > n_fft {
+            return refuse(format!(
+                "win_length is {win_length}, expected 1 to n_fft, {n_fft}"
+            ));
+        }
+        if let StftWindow::Given(window) = &self.window {
+            if window.dtype() != DType::F32 {
+                return Err(Error::dtype(
+                    op,
+                    format!("window is {}, expected f32", window.dtype()),
+                ));
+            }
+            if window.shape()[..] != [win_length] {
+                return Err(Error::shape(
+                    op,
+                    format!(
+                        "window has shape {:?}, expected [{win_length}], the length of the window",
+                        window.shape()
+                    ),
+                ));
+            }
+        }
+        Ok((n_fft, hop, win_length))
+    }
+
+    pub(super) fn given_window(&self) -> Option<&Tensor> {
+        match &self.window {
+            StftWindow::Given(window) => Some(window),
+            StftWindow::Made(_) => None,
+        }
+    }
+
+    /// The window between its zeros, on the host; of a given one this waits for the device.
+    pub(super) fn window_points(&self) -> Result<Vec<f64>> {
+        let length = self.win_length.unwrap_or(self.n_fft);
+        let points = match &self.window {
+            StftWindow::Made(window) => window.points(length, true),
+            StftWindow::Given(window) => {
+                window.to_vec::<f32>()?.into_iter().map(f64::from).collect()
+            }
+        };
+        let mut out = vec![0.0; self.n_fft];
+        let left = (self.n_fft - length) / 2;
+        out[left..left + length].copy_from_slice(&points);
+        Ok(out)
+    }
+
+    /// The window between its zeros, `[n_fft]`, dense.
+    pub(super) fn window_on(&self, like: &Tensor) -> Result<Tensor> {
+        match &self.window {
+            StftWindow::Made(window) => made_window(
+                like.device(),
+                *window,
+                self.win_length.unwrap_or(self.n_fft),
+                self.n_fft,
+            ),
+            StftWindow::Given(window) => no_grad(|| {
+                let left = (self.n_fft - window.numel()) / 2;
+                let right = self.n_fft - window.numel() - left;
+                let zero = crate::ops::index::pad::PadMode::Constant(0.0);
+                let padded = match window.numel() == self.n_fft {
+                    true => window.clone(),
+                    false => window.pad(&[(left, right)], zero)?,
+                };
+                dense(&padded, 4)
+            }),
+        }
+    }
+
+    /// The frames of `x [.., length]`.
+    fn framing(&self, x: &Shape) -> Result<Framing> {
+        let op = "stft";
+        let (n_fft, hop, _) = self.sizes(op)?;
+        let Some((&length, lead)) = x.split_last() else {
+            return Err(Error::rank(
+                op,
+                "x is a single number, expected [.., samples]",
+            ));
+        };
+        if length == 0 {
+            return Err(Error::Empty {
+                op,
+                message: format!("x {x:?} has no samples"),
+            });
+        }
+        let pad = if self.center { n_fft / 2 } else { 0 };
+        if self.continuation == Continuation::Reflect && pad >= length {
+            return Err(Error::shape(
+                op,
+                format!(
+                    "x {x:?} has {length} samples, expected more than {pad} to mirror for n_fft {n_fft}"
+                ),
+            ));
+        }
+        let Some(over) = (length + 2 * pad).checked_sub(n_fft) else {
+            return Err(Error::shape(
+                op,
+                format!("x {x:?} has {length} samples, expected a frame of n_fft {n_fft}"),
+            ));
+        };
+        Ok(Framing {
+            rows: lead.iter().product(),
+            length,
+            frames: 1 + over / hop,
+            n_fft,
+            hop,
+            pad,
+            continuation: match pad {
+                0 => Continuation::Constant,
+                _ => self.continuation,
+            },
+        })
+    }
+
+    fn out_shape(&self, x: &Shape, framing: &Framing) -> Result<Shape> {
+        let mut dims = x.to_vec();
+        dims.pop();
+        dims.extend([self.bins(), framing.frames, 2]);
+        Shape::new(&dims)
+    }
+}
+
+impl Tensor {
+    /// The short-time Fourier transform: spectra of windowed frames.
+    ///
+    /// Shapes: `[.., samples]` → `[.., bins, frames, 2]`, bins = n_fft/2 + 1, with centred frames of an even n_fft
+    /// frames = 1 + samples / hop. Mind that a hop beyond n_fft leaves samples out.
+    /// Errors: [`Error::Attribute`] for sizes that do not go together, [`Error::Shape`] if the signal is shorter than a
+    /// frame or than what is to be mirrored, [`Error::Empty`] without samples, [`Error::Dtype`] unless f32.
+    pub fn stft(&self, options: impl Borrow<Stft>) -> Result<Tensor> {
+        let options = options.borrow();
+        super::only_f32("stft", Meta::of(self))?;
+        if let Some(window) = options.given_window() {
+            same_device("stft", &[self, window])?;
+        }
+        let framing = options.framing(self.shape())?;
+        let shape = options.out_shape(self.shape(), &framing)?;
+        let window = options.window_on(self)?;
+        let scale = match options.normalized {
+            true => 1.0 / (framing.n_fft as f64).sqrt(),
+            false => 1.0,
+        };
+        let onesided = options.onesided;
+        let y = spectra(self, &window, framing, onesided, scale, shape)?;
+        let inner = *self.shape();
+        Ok(tape::record("stft", &[self], y, move |dy, sink| {
+            sink.give(
+                0,
+                adjoint(dy, &window, framing, onesided, scale)?.reshape(inner)?,
+            )
+        }))
+    }
+}
+
+/// Spectra of frames, `[.., bins, frames, 2]`.
+fn spectra(
+    x: &Tensor,
+    window: &Tensor,
+    framing: Framing,
+    onesided: bool,
+    scale: f64,
+    shape: Shape,
+) -> Result<Tensor> {
+    if shape.numel() == 0 {
+        return Tensor::empty(x.device(), DType::F32, shape);
+    }
+    let x = dense(x, 4)?;
+    let cut = frames(&x, window, framing)?;
+    transposed_spectra(&cut, framing, onesided.then_some(1.0), scale, shape)
+}
+
+/// Spectra of frames that are there, `[rows · frames, n_fft]`: half of their bins, those with a mirror image times
+/// `interior`, or all of them.
+pub(super) fn transposed_spectra(
+    cut: &Tensor,
+    framing: Framing,
+    interior: Option<f64>,
+    scale: f64,
+    shape: Shape,
+) -> Result<Tensor> {
+    no_grad(|| {
+        let y = if let Some(interior) = interior {
+            real_rows(cut, framing.n_fft, scale, interior)?
+        } else {
+            let complex = resized(&cut.unsqueeze(-1)?, 2, 2)?;
+            along_rows(&complex, framing.n_fft, false, scale)?
+        };
+        let rank = shape.len();
+        let mut dims = shape.to_vec();
+        dims.swap(rank - 3, rank - 2);
+        swapped(&y.reshape(dims)?)
+    })
+}
+
+/// With bins and frames exchanged.
+pub(super) fn swapped(x: &Tensor) -> Result<Tensor> {
+    let rank = x.shape().len() as i64;
+    let mut order: Vec<i64> = (0..rank).collect();
+    order.swap(rank as usize - 3, rank as usize - 2);
+    x.permute(&order)
+}
+
+/// The transpose of [`spectra`]. → `[rows, length]`
+fn adjoint(
+    dy: &Tensor,
+    window: &Tensor,
+    framing: Framing,
+    onesided: bool,
+    scale: f64,
+) -> Result<Tensor> {
+    if dy.numel() == 0 {
+        let shape = Shape::new(&[framing.rows, framing.length])?;
+        return Tensor::full(dy.device(), 0.0f32, shape);
+    }
+    no_grad(|| {
+        let dy = swapped(&dy.detach())?;
+        let cut = if onesided {
+            // Every bin once, so those with a mirror image count half.
+            half_rows(&dy, framing.n_fft, scale, 0.5)?
+        } else {
+            along_rows(&dy, framing.n_fft, true, scale)?.narrow(-1, 0, 1)?
+        };
+        overlap(&dense(&cut, 1)?, window, None, framing)
+    })
+}
+
+/// A window between its zeros; kept on the device.
+fn made_window(
+    device: &crate::gpu::Device,
+    window: Window,
+    length: usize,
+    n_fft: usize,
+) -> Result<Tensor> {
+    let mut points = vec![0.0f32; n_fft];
+    let left = (n_fft - length) / 2;
+    for (point, x) in points[left..].iter_mut().zip(window.points(length, true)) {
+        *point = x as f32;
+    }
+    super::transform::kept_window(device, &points)
+}
+
+/// The options of attributes.
+pub(super) fn options(op: &'static str, attrs: &Attrs, window: Option<&Tensor>) -> Result<Stft> {
+    let Some(n_fft) = length(op, attrs, "n_fft")? else {
+        return Err(Error::attribute(
+            op,
+            "n_fft is 0, expected a positive number",
+        ));
+    };
+    let mut options = Stft::new(n_fft)
+        .window(Window::of(attrs.word("window")))
+        .center(attrs.bool("center"))
+        .normalized(attrs.bool("normalized"))
+        .onesided(attrs.bool("onesided"));
+    options.hop = length(op, attrs, "hop_length")?;
+    options.win_length = length(op, attrs, "win_length")?;
+    if let Some(window) = window {
+        options = options.window_tensor(window);
+    }
+    Ok(options)
+}
+
+/// As [`options`], of the transform.
+fn forward_options(attrs: &Attrs, window: Option<&Tensor>) -> Result<Stft> {
+    let options = options("stft", attrs, window)?;
+    Ok(options.pad_mode(match attrs.word("pad_mode") {
+        "constant" => Continuation::Constant,
+        "replicate" => Continuation::Replicate,
+        _ => Continuation::Reflect,
+    }))
+}
+
+/// Refuses another window than `sizes` wants, before there is one.
+pub(super) fn check_window(op: &'static str, window: Option<Meta>, length: usize) -> Result<()> {
+    match window {
+        Some(window) if window.shape[..] != [length] => Err(Error::shape(
+            op,
+            format!(
+                "window has shape {:?}, expected [{length}], the length of the window",
+                window.shape
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(super) const OPTIONS: [AttrSpec; 7] = [
+    AttrSpec {
+        name: "n_fft",
+        default: AttrDefault::Int(400),
+    },
+    AttrSpec {
+        name: "hop_length",
+        default: AttrDefault::Int(0),
+    },
+    AttrSpec {
+        name: "win_length",
+        default: AttrDefault::Int(0),
+    },
+    AttrSpec {
+        name: "window",
+        default: AttrDefault::Choice(WINDOWS),
+    },
+    AttrSpec {
+        name: "center",
+        default: AttrDefault::Bool(true),
+    },
+    AttrSpec {
+        name: "normalized",
+        default: AttrDefault::Bool(false),
+    },
+    AttrSpec {
+        name: "onesided",
+        default: AttrDefault::Bool(true),
+    },
+];
+
+const ATTRS: &[AttrSpec] = &[
+    OPTIONS[0],
+    OPTIONS[1],
+    OPTIONS[2],
+    OPTIONS[3],
+    OPTIONS[4],
+    OPTIONS[5],
+    OPTIONS[6],
+    AttrSpec {
+        name: "pad_mode",
+        default: AttrDefault::Choice(CONTINUATIONS),
+    },
+];
+
+/// The points of the window between its zeros, as the device has them.
+pub(super) fn twin_window(options: &Stft, window: Option<&Array>) -> Vec<f64> {
+    let length = options.win_length.unwrap_or(options.n_fft);
+    let points = match (window, &options.window) {
+        (Some(window), _) => window.data.clone(),
+        (None, StftWindow::Made(window)) => window.points(length, true),
+        (None, StftWindow::Given(_)) => unreachable!("attributes give no tensor"),
+    };
+    let mut out = vec![0.0; options.n_fft];
+    let left = (options.n_fft - length) / 2;
+    for (out, x) in out[left..].iter_mut().zip(points) {
+        *out = f64::from(x as f32);
+    }
+    out
+}
+
+fn twin(inputs: &[Option<&Array>], attrs: &Attrs) -> Array {
+    let x: &Array = given(inputs, 0);
+    let options = forward_options(attrs, None).expect("infer checked them");
+    let f = options.framing(&x.shape).expect("infer checked it");
+    let shape = options.out_shape(&x.shape, &f).expect("infer checked it");
+    let window = twin_window(&options, inputs[1]);
+    let scale = match options.normalized {
+        true => 1.0 / (f.n_fft as f64).sqrt(),
+        false => 1.0,
+    };
+    let roots: Vec<(f64, f64)> = (0..f.n_fft).map(|k| root(k, f.n_fft)).collect();
+    let last = f.length as i64 - 1;
+    let mut y = Array::zeros(shape);
+    let size = 2 * options.bins() * f.frames;
+    for (x, y) in x.data.chunks(f.length).zip(y.data.chunks_mut(size.max(1))) {
+        for t in 0..f.frames {
+            let frame: Vec<f64> = (0..f.n_fft)
+                .map(|i| {
+                    let at = (t * f.hop + i) as i64 - f.pad as i64;
+                    let at = match f.continuation {
+                        Continuation::Constant if at < 0 || at > last => return 0.0,
+                        Continuation::Constant => at,
+                        Continuation::Replicate => at.clamp(0, last),
+                        Continuation::Reflect if at < 0 => -at,
+                        Continuation::Reflect if at > last => 2 * last - at,
+                        Continuation::Reflect => at,
+                    };
+                    window[i] * x[at as usize]
+                })
+                .collect();
+            for k in 0..options.bins() {
+                let mut sum = (0.0, 0.0);
+                for (i, sample) in frame.iter().enumerate() {
+                    let (re, im) = roots[i * k % f.n_fft];
+                    sum = (sum.0 + sample * re, sum.1 + sample * im);
+                }
+                let place = 2 * (k * f.frames + t);
+                y[place] = scale * sum.0;
+                y[place + 1] = scale * sum.1;
+            }
+        }
+    }
+    y
+}
+
+fn cases() -> Vec<Case> {
+    let case = |label: &str, shape: &[usize], n_fft: i64, hop: i64| {
+        Case::new(label)
+            .f32(shape, Domain::Uniform(-1.0, 1.0))
+            .attr("n_fft", n_fft)
+            .attr("hop_length", hop)
+    };
+    let window = |case: Case, n: usize| case.f32(&[n], Domain::Uniform(-1.0, 1.0));
+    vec![
+        window(case("verify", &[2, 131], 24, 7), 20).attr("win_length", 20i64),
+        case("constant", &[3, 50], 16, 5)
+            .absent()
+            .attr("pad_mode", "constant"),
+        case("replicate", &[3, 50], 16, 5)
+            .absent()
+            .attr("pad_mode", "replicate"),
+        case("longest_mirror", &[2, 9], 16, 3).absent(),
+        case("odd_n_fft", &[2, 61], 15, 4)
+            .absent()
+            .attr("window", "hamming"),
+        case("prime_n_fft", &[2, 80], 37, 11)
+            .absent()
+            .attr("window", "blackman"),
+        case("not_centred", &[2, 3, 64], 16, 16)
+            .absent()
+            .attr("center", false),
+        case("leaves_samples_out", &[64], 8, 11)
+            .absent()
+            .attr("center", false),
+        case("ragged_end", &[2, 67], 16, 4)
+            .absent()
+            .attr("center", false)
+            .attr("window", "bartlett"),
+        case("twosided", &[2, 40], 12, 5)
+            .absent()
+            .attr("onesided", false)
+            .attr("normalized", true),
+        case("default_hop", &[2, 70], 32, 0)
+            .absent()
+            .attr("normalized", true),
+        case("one_sample", &[2, 1], 1, 1)
+            .absent()
+            .attr("window", "rectangular"),
+        case("one_sample_repeated", &[2, 1], 6, 2)
+            .absent()
+            .attr("pad_mode", "replicate"),
+        window(case("any_window", &[1, 90], 40, 13), 40),
+        Case::new("silent_signal")
+            .f32(&[2, 60], Domain::Constant(0.0))
+            .absent()
+            .attr("n_fft", 16i64),
+        Case::new("far_from_zero")
+            .f32(&[2, 60], Domain::Offset(1e3, 1.0))
+            .absent()
+            .attr("n_fft", 16i64),
+        case("no_rows", &[0, 64], 16, 4).absent().no_gradient(),
+        case("16x80000_400_160", &[16, 80_000], 400, 160)
+            .absent()
+            .bench()
+            .no_gradient(),
+        case("16x80000_512_160", &[16, 80_000], 512, 160)
+            .absent()
+            .attr("win_length", 400i64)
+            .bench()
+            .no_gradient(),
+        case("4x110250_1024_256", &[4, 110_250], 1024, 256)
+            .absent()
+            .bench()
+            .no_gradient(),
+        case("4x110250_441_220", &[4, 110_250], 441, 220)
+            .absent()
+            .bench()
+            .no_gradient(),
+    ]
+}
+
+pub static STFT: Plain = Plain {
+    signature: &Signature {
+        name: "stft",
+        formula: "y[k, t] = Σ window[i] x[t hop + i − pad] exp(−2πi ki/n)",
+        source: "torch.stft",
+        inputs: &[
+            Input::grad("x", F32),
+            Input::plain("window", F32).optional(),
+        ],
+        attrs: ATTRS,
+        outputs: &["y"],
+    },
+    infer: |inputs, attrs| {
+        let x: Meta = given(inputs, 0);
+        let options = forward_options(attrs, None)?;
+        let framing = options.framing(&x.shape)?;
+        check_window("stft", inputs[1], options.sizes("stft")?.2)?;
+        Ok(Meta {
+            shape: options.out_shape(&x.shape, &framing)?,
+            ..x
+        })
+    },
+    run: |inputs, attrs| given(inputs, 0).stft(forward_options(attrs, inputs[1])?),
+    twin,
+    tolerance: |inputs, attrs| {
+        let n = attrs.int("n_fft").max(1) as usize;
+        let largest = inputs[1].map_or(1.0, Array::max_abs);
+        let scale = match attrs.bool("normalized") {
+            true => 1.0 / (n as f64).sqrt(),
+            false => 1.0,
+        };
+        transform_tolerance(n, largest * given(inputs, 0).max_abs(), scale)
+    },
+    flops: |inputs, attrs| {
+        let x: Meta = given(inputs, 0);
+        let framing = forward_options(attrs, None).and_then(|o| o.framing(&x.shape));
+        framing.map_or(0, |f| {
+            let n = f.n_fft as u64;
+            (f.rows * f.frames) as u64 * (n + transform_flops(f.n_fft) / 2)
+        })
+    },
+    cases,
+    refusals: || {
+        let case = |shape: &[usize]| Case::new("refused").f32(shape, Domain::Constant(1.0));
+        let sized = |shape: &[usize]| case(shape).absent().attr("n_fft", 8i64);
+        vec![
+            ("a single number", sized(&[])),
+            ("no samples", sized(&[2, 0])),
+            ("less than a frame", sized(&[2, 7]).attr("center", false)),
+            ("less than the mirror image", sized(&[2, 4])),
+            ("no n_fft", case(&[2, 9]).absent().attr("n_fft", 0i64)),
+            ("a negative hop", sized(&[2, 9]).attr("hop_length", -1i64)),
+            (
+                "a window beyond n_fft",
+                sized(&[2, 9]).attr("win_length", 9i64),
+            ),
+            (
+                "a window of another length",
+                case(&[2, 9])
+                    .f32(&[7], Domain::Constant(1.0))
+                    .attr("n_fft", 8i64),
+            ),
+            (
+                "a window of integers",
+                case(&[2, 9])
+                    .input(&[8], DType::I32, Domain::Constant(1.0))
+                    .attr("n_fft", 8i64),
+            ),
+        ]
+    },
+    entries: || -> Vec<Entry> { vec![entry(frames_kernel(), Role::Forward)] },
+    further: |_, _| None,
+    verify: |_| None,
+    tries: |_, _| true,
+};
