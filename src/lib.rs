@@ -27,10 +27,13 @@
 //! | [`verdict`] | which kernels are right on this adapter |
 //! | [`gpu`] | device, memory, pipelines, the stream of work; the only place that knows wgpu |
 //!
-//! `check` (feature `check`) runs every operator against its definition on the adapter at hand.
+//! `data` (feature `data`) reads corpora, splits them and prepares batches on host threads. `check` (feature `check`) runs
+//! every operator against its definition on the adapter at hand.
 
 #[cfg(feature = "check")]
 pub mod check;
+#[cfg(feature = "data")]
+pub mod data;
 mod disk;
 mod error;
 pub mod fuse;
