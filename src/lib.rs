@@ -27,8 +27,9 @@
 //! | [`verdict`] | which kernels are right on this adapter |
 //! | [`gpu`] | device, memory, pipelines, the stream of work; the only place that knows wgpu |
 //!
-//! `data` (feature `data`) reads corpora, splits them and prepares batches on host threads. `check` (feature `check`) runs
-//! every operator against its definition on the adapter at hand.
+//! `data` (feature `data`) reads corpora, splits them and prepares batches on host threads; `train` (feature `train`)
+//! measures and draws what a run did. `check` (feature `check`) runs every operator against its definition on the adapter
+//! at hand.
 
 #[cfg(feature = "check")]
 pub mod check;
@@ -42,6 +43,8 @@ pub mod nn;
 pub mod ops;
 pub mod tape;
 pub mod tensor;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod verdict;
 
 pub use error::{Error, Result};

@@ -1,0 +1,9 @@
+//! What a training run measures and draws. Knows no device.
+
+pub mod log;
+pub mod metrics;
+pub mod picture;
+pub mod plot;
+
+pub use log::MetricsLog;
+pub use metrics::{Confusion, Scores};
