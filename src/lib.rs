@@ -30,6 +30,8 @@
 
 #[cfg(feature = "check")]
 pub mod check;
+#[cfg(feature = "data")]
+pub mod data;
 mod disk;
 mod error;
 pub mod fuse;
@@ -37,6 +39,8 @@ pub mod gpu;
 pub mod ops;
 pub mod tape;
 pub mod tensor;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod verdict;
 
 pub use error::{Error, Result};

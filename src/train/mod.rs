@@ -1,0 +1,3 @@
+//! Training a model, and saying honestly how good it became.
+
+pub mod baseline;
