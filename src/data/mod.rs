@@ -22,6 +22,7 @@ pub mod draws;
 pub mod loader;
 pub mod manifest;
 pub mod split;
+pub mod synthetic;
 
 pub use audio::Clip;
 pub use augment::SpecAugment;
