@@ -51,6 +51,7 @@ pub use error::{Error, Result};
 pub use gpu::{Device, DeviceOptions};
 pub use nn::optim;
 pub use ops::random::{Ctx, Rng};
+pub use ops::signal;
 pub use tape::{Gradients, no_grad};
 pub use tensor::{DType, MAX_RANK, Shape, Tensor};
 /// The wgpu this crate is built with: an app hands over its device in these types.

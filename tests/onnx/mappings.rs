@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use affekt::ops::index::pad::PadMode;
 use affekt::ops::op::{Array, Attr, Attrs};
 use affekt::ops::{self, probe};
+use affekt::signal::{Norm, Stft, Window};
 use affekt::{DType, Device, Error, Result, Shape, Tensor};
 
 use super::vectors::{Node, Numbers, Vector};
@@ -189,7 +191,90 @@ const ROWS: &[Row] = &[
         let shape = x.shape().broadcast(&wanted);
         x.expand(shape.ok_or_else(|| c.broken("shapes do not broadcast"))?)
     }),
+    row(
+        "DFT",
+        &["fft", "ifft", "rfft", "irfft"],
+        &["axis", "inverse", "onesided"],
+        dft,
+    ),
+    row("STFT", &["stft"], &["onesided"], stft),
+    row("HannWindow", &[], &["periodic"], |c| c.window(Window::Hann)),
+    row("HammingWindow", &[], &["periodic"], |c| {
+        c.window(Window::GeneralHamming(25.0 / 46.0))
+    }),
+    row("BlackmanWindow", &[], &["periodic"], |c| {
+        c.window(Window::Blackman)
+    }),
+    row("MelWeightMatrix", &["mel"], &[], |c| c.x(0)).unless(|_, _| {
+        Some(
+            "moves the corners of mel filters to whole bins; affekt's are where they are"
+                .to_string(),
+        )
+    }),
 ];
+
+/// Complex numbers in the last axis, or real ones where it is 1; along any axis before.
+fn dft(c: &Call) -> Result<Tensor> {
+    let x = c.x(0)?;
+    let rank = x.shape().len() as i64;
+    let axis = match c.has(2) {
+        true => c.ints(2)?[0],
+        // An input since opset 20, where the axis before the complex numbers is the default.
+        false => c.node.int("axis", if c.opset >= 20 { -2 } else { 1 }),
+    };
+    let axis = axis.rem_euclid(rank) as usize;
+    let mut order: Vec<i64> = (0..rank).collect();
+    order.swap(axis, rank as usize - 2);
+    let x = x.permute(&order)?;
+    let n = match c.has(1) {
+        true => Some(c.ints(1)?[0] as usize),
+        false => None,
+    };
+    let inverse = c.node.int("inverse", 0) == 1;
+    let onesided = c.node.int("onesided", 0) == 1;
+    let real = x.shape()[rank as usize - 1] == 1;
+    let y = match (inverse, onesided) {
+        (false, true) => x.squeeze(-1)?.rfft_with(n, Norm::Backward)?,
+        (true, true) => {
+            let bins = x.shape()[rank as usize - 2];
+            x.irfft(n.unwrap_or(2 * (bins - 1)))?.unsqueeze(-1)?
+        }
+        _ => {
+            let mut pads = vec![(0, 0); rank as usize];
+            pads[rank as usize - 1].1 = usize::from(real);
+            let x = x.pad(&pads, PadMode::Constant(0.0))?;
+            match inverse {
+                false => x.fft_with(n, Norm::Backward)?,
+                true => x.ifft_with(n, Norm::Backward)?,
+            }
+        }
+    };
+    y.permute(&order)
+}
+
+/// Real signals `[batch, samples, 1]`, neither centred nor continued → `[batch, frames, bins, 2]`.
+fn stft(c: &Call) -> Result<Tensor> {
+    let x = c.x(0)?.squeeze(-1)?;
+    let hop = c.ints(1)?[0] as usize;
+    let window = match c.has(2) {
+        true => Some(c.x(2)?),
+        false => None,
+    };
+    let n = match (c.has(3), &window) {
+        (true, _) => c.ints(3)?[0] as usize,
+        (false, Some(window)) => window.numel(),
+        (false, None) => return Err(c.broken("no frame length")),
+    };
+    let options = Stft::new(n)
+        .hop(hop)
+        .center(false)
+        .onesided(c.node.int("onesided", 1) == 1);
+    let options = match &window {
+        Some(window) => options.window_tensor(window),
+        None => options.window(Window::Rectangular),
+    };
+    x.stft(options)?.permute(&[0, 2, 1, 3])
+}
 
 const REDUCE: &[&str] = &["axes", "keepdims", "noop_with_empty_axes"];
 
@@ -341,6 +426,12 @@ impl Call<'_> {
     /// The operator of one input and no attributes.
     fn same(&self, name: &str) -> Result<Tensor> {
         self.op(name, &[&self.x(0)?], &[])
+    }
+
+    /// A window of as many points as the first input says.
+    fn window(&self, window: Window) -> Result<Tensor> {
+        let periodic = self.node.int("periodic", 1) == 1;
+        window.tensor(self.device, self.ints(0)?[0] as usize, periodic)
     }
 
     /// Axes, given as an attribute or as the second input, counted from the left for a tensor of `rank`.

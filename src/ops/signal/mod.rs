@@ -4,12 +4,15 @@
 //! f64 and rounded once.
 
 mod codelet;
+pub mod decibel;
 pub mod fft;
 mod framing;
+mod fused;
 pub mod irfft;
 pub mod istft;
 pub mod mel;
 mod pass;
+pub mod power;
 pub mod rfft;
 pub mod stft;
 mod transform;
@@ -25,16 +28,22 @@ use crate::ops::op::{
 use crate::tensor::{DType, Shape, Tensor};
 use crate::verdict::Tolerance;
 
+pub use decibel::{Decibels, Reference};
 pub use mel::{MelFilters, MelNorm, MelScale};
 pub use stft::{Continuation, Stft};
 pub use window::Window;
 
 pub(crate) static OPS: &[&dyn Op] = &[
+    &decibel::AMPLITUDE_TO_DB,
+    &decibel::LOG_CLAMPED,
+    &decibel::POWER_TO_DB,
     &fft::FFT,
     &fft::IFFT,
     &irfft::IRFFT,
     &istft::ISTFT,
     &mel::MEL,
+    &power::MAGNITUDE,
+    &power::POWER,
     &rfft::RFFT,
     &stft::STFT,
 ];

@@ -6,11 +6,12 @@ use std::borrow::Borrow;
 
 use crate::error::{Error, Result};
 use crate::ops::op::{
-    Array, AttrDefault, AttrSpec, Attrs, Case, Domain, Entry, Input, Meta, Role, Signature,
+    Array, Attr, AttrDefault, AttrSpec, Attrs, Case, Domain, Entry, Input, Meta, Role, Signature,
     same_device,
 };
 use crate::ops::signal::fft::along_rows;
 use crate::ops::signal::framing::{Framing, frames, frames_kernel, overlap};
+use crate::ops::signal::fused::{self, Variant};
 use crate::ops::signal::rfft::{half_rows, real_rows};
 use crate::ops::signal::transform::{dense, root};
 use crate::ops::signal::transform_tolerance;
@@ -183,8 +184,13 @@ impl Stft {
     /// The window between its zeros, on the host; of a given one this waits for the device.
     pub(super) fn window_points(&self) -> Result<Vec<f64>> {
         let length = self.win_length.unwrap_or(self.n_fft);
-        let points = match &self.window {
-            StftWindow::Made(window) => window.points(length, true),
+        let points: Vec<f64> = match &self.window {
+            // As the device has them: rounded.
+            StftWindow::Made(window) => window
+                .points(length, true)
+                .into_iter()
+                .map(|x| f64::from(x as f32))
+                .collect(),
             StftWindow::Given(window) => {
                 window.to_vec::<f32>()?.into_iter().map(f64::from).collect()
             }
@@ -315,6 +321,11 @@ fn spectra(
         return Tensor::empty(x.device(), DType::F32, shape);
     }
     let x = dense(x, 4)?;
+    if onesided {
+        if let Some(y) = fused::spectra(&x, window, framing, scale)? {
+            return y.reshape(shape);
+        }
+    }
     let cut = frames(&x, window, framing)?;
     transposed_spectra(&cut, framing, onesided.then_some(1.0), scale, shape)
 }
@@ -549,7 +560,14 @@ fn cases() -> Vec<Case> {
     };
     let window = |case: Case, n: usize| case.f32(&[n], Domain::Uniform(-1.0, 1.0));
     vec![
-        window(case("verify", &[2, 131], 24, 7), 20).attr("win_length", 20i64),
+        window(case("verify", &[2, 131], 26, 7), 20).attr("win_length", 20i64),
+        window(case("fused", &[3, 500], 48, 12), 40).attr("win_length", 40i64),
+        case("fused_unaligned", &[3, 331], 40, 7)
+            .absent()
+            .attr("window", "hamming"),
+        case("fused_by_ends", &[11, 128], 64, 16)
+            .absent()
+            .attr("pad_mode", "replicate"),
         case("constant", &[3, 50], 16, 5)
             .absent()
             .attr("pad_mode", "constant"),
@@ -686,8 +704,40 @@ pub static STFT: Plain = Plain {
             ),
         ]
     },
-    entries: || -> Vec<Entry> { vec![entry(frames_kernel(), Role::Forward)] },
-    further: |_, _| None,
-    verify: |_| None,
-    tries: |_, _| true,
+    entries,
+    further: |name, variant| (name == "stft_fused").then(|| Variant::of(variant).entry()),
+    verify,
+    tries: |entry, case| {
+        let n = case.attrs.iter().find(|(name, _)| *name == "n_fft");
+        let fits = matches!(n, Some((_, Attr::Int(n))) if fused::split(*n as usize).is_some());
+        entry.name() == "stft_frames" || fits
+    },
 };
+
+/// Both ways of sharing a frame, and frames at the ends and inside.
+fn entries() -> Vec<Entry> {
+    let mut out = vec![entry(frames_kernel(), Role::Forward)];
+    for (lanes, frames) in [(1, 8), (8, 8)] {
+        for interior in [false, true] {
+            out.push(Variant::new(48, lanes, frames, interior).entry());
+        }
+    }
+    out
+}
+
+/// Frames that overlap by half or, for the general entry, lie at odd places.
+fn verify(entry: &Entry) -> Option<Case> {
+    if entry.name() != "stft_fused" {
+        return None;
+    }
+    let variant = Variant::of(entry.variant);
+    let n = variant.n_fft;
+    let hop = n / 2 - usize::from(!variant.is_interior());
+    let length = hop * (variant.tried_frames() - 1);
+    let case = Case::new("verify").f32(&[2, length], Domain::Uniform(-1.0, 1.0));
+    Some(
+        case.absent()
+            .attr("n_fft", n as i64)
+            .attr("hop_length", hop as i64),
+    )
+}

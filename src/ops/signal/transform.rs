@@ -12,6 +12,7 @@ use crate::gpu::shader::Elem;
 use crate::gpu::{Device, Kernel, Source};
 use crate::ops::launch;
 use crate::ops::signal::fft::FFT;
+use crate::ops::signal::fused;
 use crate::ops::signal::irfft::IRFFT;
 use crate::ops::signal::pass::{self, WORKGROUP};
 use crate::ops::signal::rfft::RFFT;
@@ -59,6 +60,8 @@ pub(super) enum Table {
     ChirpTransform(usize),
     /// One 1 + 0i; for kernels that have nothing to look up.
     One,
+    /// The factors of the fused kernel for frames of this many samples.
+    Fused(usize),
 }
 
 impl Table {
@@ -80,6 +83,7 @@ impl Table {
                     .collect()
             }
             Table::One => vec![(1.0, 0.0)],
+            Table::Fused(n) => fused::factors(n),
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum Window {
     Hann,
     /// 0.54 − 0.46 cos.
     Hamming,
+    /// a − (1 − a) cos; Hamming's with a = 0.54, ONNX's HammingWindow with 25/46.
+    GeneralHamming(f64),
     /// 0.42 − 0.5 cos + 0.08 cos of the double angle.
     Blackman,
     /// A triangle that is 0 at its ends.
@@ -54,6 +56,7 @@ impl Window {
                 match self {
                     Window::Hann => 0.5 - 0.5 * cos(1.0),
                     Window::Hamming => 0.54 - 0.46 * cos(1.0),
+                    Window::GeneralHamming(a) => a - (1.0 - a) * cos(1.0),
                     // The terms cancel at the ends but for a rounding.
                     Window::Blackman => (0.42 - 0.5 * cos(1.0) + 0.08 * cos(2.0)).max(0.0),
                     Window::Bartlett => 1.0 - (2.0 * turn - 1.0).abs(),
