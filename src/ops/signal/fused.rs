@@ -72,6 +72,9 @@ pub(super) struct Variant {
 impl Variant {
     /// On software drivers an invocation does a whole frame, so that the lanes of a subgroup are frames that all do the
     /// same, and nobody waits at a barrier; on others 64 invocations share as many frames as workgroup memory holds.
+    ///
+    /// 16 × 80000 samples, n_fft 400, hop 160 on lavapipe, CPU time over two cores: 10.9 ms so, 19 ms by eight
+    /// invocations to a frame (and 1.5 s instead of 0.1 to compile), 55 ms by frames, passes and bins of their own.
     pub fn plan(n_fft: usize, caps: &Caps) -> Option<Variant> {
         split(n_fft)?;
         let bytes = 4 * n_fft as u32;
