@@ -72,6 +72,9 @@ pub(super) struct Variant {
 impl Variant {
     /// On software drivers an invocation does a whole frame, so that the lanes of a subgroup are frames that all do the
     /// same, and nobody waits at a barrier; on others 64 invocations share as many frames as workgroup memory holds.
+    ///
+    /// 16 × 80000 samples, n_fft 400, hop 160 on lavapipe, CPU time over two cores: 10.9 ms so, 19 ms by eight
+    /// invocations to a frame (and 1.5 s instead of 0.1 to compile), 55 ms by frames, passes and bins of their own.
     pub fn plan(n_fft: usize, caps: &Caps) -> Option<Variant> {
         split(n_fft)?;
         let bytes = 4 * n_fft as u32;
@@ -300,29 +303,25 @@ struct Params {{
 var<workgroup> held: array<vec4<f32>, {}>;
 
 {}
-// A sample of the continued signal.
-fn sample(place: i32, line: u32) -> f32 {{
-    var at = place;
-    let last = i32(params.length) - 1;
-    if params.mode == 1u {{
-        at = abs(at);
-        at = min(at, 2 * last - at);
-    }} else if params.mode == 2u {{
-        at = clamp(at, 0, last);
-    }}
-    if at < 0 || at > last {{
-        return 0.0f;
-    }}
-    return x[line + u32(at)];
-}}
-
-// Four samples from place 4 i of a frame on.
+// Four samples from place 4 i of a frame on. Places outside read a sample that is there and does not count.
 fn quad(start: i32, line: u32, i: u32) -> vec4<f32> {{
+    var quad: vec4<f32>;
     if INTERIOR {{
-        return x_quads[(line + u32(start)) / 4u + i];
+        quad = x_quads[(line + u32(start)) / 4u + i];
+    }} else {{
+        var at = vec4(start + 4 * i32(i)) + vec4(0, 1, 2, 3);
+        let last = vec4(i32(params.length) - 1);
+        if params.mode == 1u {{
+            at = abs(at);
+            at = min(at, 2 * last - at);
+        }} else if params.mode == 2u {{
+            at = clamp(at, vec4(0), last);
+        }}
+        let place = line + vec4<u32>(clamp(at, vec4(0), last));
+        let there = vec4(x[place.x], x[place.y], x[place.z], x[place.w]);
+        quad = select(vec4<f32>(), there, (at >= vec4(0)) & (at <= last));
     }}
-    let at = start + 4 * i32(i);
-    return vec4(sample(at, line), sample(at + 1, line), sample(at + 2, line), sample(at + 3, line));
+    return quad;
 }}
 
 // Bin k and its mirror image, of z[k] = v and z[{} - k] = u.

@@ -5,6 +5,7 @@
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::ops::op::{Array, AttrDefault, AttrSpec, Attrs, Case, Domain, Meta, Signature};
+use crate::ops::signal::constants::{Name, constant};
 use crate::ops::signal::{Plain, X, given};
 use crate::tensor::{Shape, Tensor};
 use crate::verdict::Tolerance;
@@ -152,6 +153,30 @@ impl MelFilters {
         Tensor::from_slice(device, &weights, [self.n_mels, n_fft / 2 + 1])
     }
 
+    /// As [`tensor`](Self::tensor); the same filters again are the same tensor. Warns of empty ones the first time.
+    fn kept(&self, device: &Device, n_fft: usize) -> Result<Tensor> {
+        let key = [
+            self.sample_rate_hz.to_bits(),
+            self.n_mels as u64,
+            self.f_min_hz.to_bits(),
+            u64::from(self.f_max_hz.is_some()),
+            self.f_max_hz.unwrap_or(0.0).to_bits(),
+            self.scale as u64,
+            self.norm as u64,
+        ];
+        constant(device, Name::Filters(key, n_fft), || {
+            let empty = self.empty_filters(n_fft);
+            if !empty.is_empty() {
+                log::warn!(
+                    "mel: no bin of n_fft {n_fft} falls into filters {empty:?} of {}",
+                    self.n_mels
+                );
+            }
+            let weights = self.weights(n_fft).iter().map(|w| *w as f32).collect();
+            Ok((weights, [self.n_mels, n_fft / 2 + 1]))
+        })
+    }
+
     fn check(&self) -> Result<()> {
         let top = self.f_max_hz.unwrap_or(self.sample_rate_hz / 2.0);
         let refuse = |message| Err(Error::attribute("mel", message));
@@ -191,14 +216,7 @@ impl Tensor {
     pub fn mel_with(&self, filters: &MelFilters) -> Result<Tensor> {
         checked(Meta::of(self), filters)?;
         let n_fft = 2 * (self.dim(self.shape().len() - 2) - 1);
-        let empty = filters.empty_filters(n_fft);
-        if !empty.is_empty() {
-            log::warn!(
-                "mel: no bin of n_fft {n_fft} falls into filters {empty:?} of {}",
-                filters.n_mels
-            );
-        }
-        filters.tensor(self.device(), n_fft)?.matmul(self)
+        filters.kept(self.device(), n_fft)?.matmul(self)
     }
 }
 

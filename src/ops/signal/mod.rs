@@ -4,6 +4,7 @@
 //! f64 and rounded once.
 
 mod codelet;
+mod constants;
 pub mod decibel;
 pub mod fft;
 mod framing;

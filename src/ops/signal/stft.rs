@@ -9,6 +9,7 @@ use crate::ops::op::{
     Array, Attr, AttrDefault, AttrSpec, Attrs, Case, Domain, Entry, Input, Meta, Role, Signature,
     same_device,
 };
+use crate::ops::signal::constants::{Name, constant};
 use crate::ops::signal::fft::along_rows;
 use crate::ops::signal::framing::{Framing, frames, frames_kernel, overlap};
 use crate::ops::signal::fused::{self, Variant};
@@ -397,7 +398,8 @@ fn made_window(
     for (point, x) in points[left..].iter_mut().zip(window.points(length, true)) {
         *point = x as f32;
     }
-    super::transform::kept_window(device, &points)
+    let bits = points.iter().map(|x| x.to_bits()).collect();
+    constant(device, Name::Window(bits), || Ok((points, [n_fft])))
 }
 
 /// The options of attributes.

@@ -3,14 +3,13 @@
 //!
 //! Every table is made here in f64 and rounded once.
 
-use std::collections::HashMap;
 use std::f64::consts::TAU;
-use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 use crate::gpu::shader::Elem;
 use crate::gpu::{Device, Kernel, Source};
 use crate::ops::launch;
+use crate::ops::signal::constants::{Name, constant};
 use crate::ops::signal::fft::FFT;
 use crate::ops::signal::fused;
 use crate::ops::signal::irfft::IRFFT;
@@ -99,72 +98,17 @@ fn padded_length(n: usize) -> usize {
     (2 * n - 1).next_power_of_two()
 }
 
-/// Tables that were asked for, on the device.
-#[derive(Default)]
-struct Tables {
-    held: Mutex<Held>,
-}
-
-#[derive(Default)]
-struct Held {
-    tables: HashMap<Table, Tensor>,
-    bytes: usize,
-}
-
-/// When the tables of a device take more than this, all are dropped: whoever sweeps over lengths uses each a few times.
-const MOST_BYTES: usize = 32 << 20;
-
-/// A table on the device. Its numbers are constants, so it is no part of any tape.
+/// A table on the device, `[.., 2]`. Its numbers are constants, so it is no part of any tape.
 pub(super) fn table(device: &Device, table: Table) -> Result<Tensor> {
-    let tables: Arc<Tables> = device.extension(Tables::default);
-    let known = tables
-        .held
-        .lock()
-        .expect("nothing panics while it is held")
-        .tables
-        .get(&table)
-        .cloned();
-    if let Some(tensor) = known {
-        return Ok(tensor);
-    }
-    let numbers: Vec<f32> = table
-        .numbers()
-        .into_iter()
-        .flat_map(|(re, im)| [re as f32, im as f32])
-        .collect();
-    let tensor = Tensor::from_slice(device, &numbers, [numbers.len() / 2, 2])?;
-    let mut held = tables.held.lock().expect("nothing panics while it is held");
-    let bytes = 4 * numbers.len();
-    if held.bytes + bytes > MOST_BYTES {
-        *held = Held::default();
-    }
-    held.bytes += bytes;
-    held.tables.insert(table, tensor.clone());
-    Ok(tensor)
-}
-
-/// A window on the device; the same points again are the same tensor.
-pub(super) fn kept_window(device: &Device, points: &[f32]) -> Result<Tensor> {
-    /// By their bits.
-    type Windows = Mutex<HashMap<Vec<u32>, Tensor>>;
-    let windows = device.extension(Windows::default);
-    let key: Vec<u32> = points.iter().map(|x| x.to_bits()).collect();
-    let known = windows
-        .lock()
-        .expect("nothing panics while it is held")
-        .get(&key)
-        .cloned();
-    if let Some(tensor) = known {
-        return Ok(tensor);
-    }
-    let tensor = Tensor::from_slice(device, points, [points.len()])?;
-    let mut windows = windows.lock().expect("nothing panics while it is held");
-    // Whoever uses more of them than this makes a new one each time.
-    if windows.len() >= 64 {
-        windows.clear();
-    }
-    windows.insert(key, tensor.clone());
-    Ok(tensor)
+    constant(device, Name::Table(table), || {
+        let numbers: Vec<f32> = table
+            .numbers()
+            .into_iter()
+            .flat_map(|(re, im)| [re as f32, im as f32])
+            .collect();
+        let shape = [numbers.len() / 2, 2];
+        Ok((numbers, shape))
+    })
 }
 
 /// The same numbers without history, dense, from an offset that is a multiple of `multiple`.
