@@ -79,6 +79,10 @@ const SHARED: &[(&str, &str)] = &[
         include_str!("../../shaders/shared/philox.wgsl"),
     ),
     (
+        "shared/window",
+        include_str!("../../shaders/shared/window.wgsl"),
+    ),
+    (
         "shared/reduce",
         include_str!("../../shaders/shared/reduce.wgsl"),
     ),

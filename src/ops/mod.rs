@@ -7,6 +7,7 @@
 //! kernels are picked by [`launch::choose`], recorded by [`launch::dispatch`], and whose gradient is noted by
 //! [`tape::record`](crate::tape::record). [`run`] runs it and `check::trials_of` checks it; `tests/harness.rs` has some.
 
+pub mod attention;
 pub mod elementwise;
 pub mod index;
 pub mod launch;
@@ -37,6 +38,7 @@ pub fn all() -> impl Iterator<Item = &'static dyn Op> {
         loss::OPS,
         optim::OPS,
         signal::OPS,
+        attention::OPS,
     ]
     .into_iter()
     .flatten()
