@@ -19,6 +19,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`models`] | models of papers, one file each |
 //! | [`nn`] | layers, optimizers, schedules |
 //! | [`ops`] | the operators: one file each, with its definition, gradient, cases and cost |
 //! | [`tape`] | what ran, and how gradients flow back |
@@ -39,6 +40,7 @@ mod disk;
 mod error;
 pub mod fuse;
 pub mod gpu;
+pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod tape;

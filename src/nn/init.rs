@@ -6,22 +6,55 @@ use crate::nn::Param;
 use crate::ops::random::Rng;
 use crate::tensor::{IntoShape, Tensor};
 
+/// How weights of layers begin; biases begin with 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Weights {
+    /// Normal with this deviation, cut at two deviations. Swin's, with 0.02.
+    TruncatedNormal(f64),
+    /// Uniform with bound √(6 / (in + out)).
+    ///
+    /// Source: Glorot & Bengio 2010.
+    Xavier,
+}
+
 /// Where a model's parameters begin: a device and a stream of random numbers, which constructors take in turn.
 #[derive(Debug, Clone)]
 pub struct Init {
     device: Device,
     rng: Rng,
+    weights: Weights,
 }
 
 impl Init {
+    /// Weights of layers from a normal distribution of deviation 0.02; [`weights`](Self::weights) has others.
     pub fn new(device: &Device, seed: u64) -> Self {
         Init {
             device: device.clone(),
+            weights: Weights::TruncatedNormal(0.02),
             // Streams of their own, apart from those of a training run with the same seed.
             rng: Rng {
                 key: seed ^ 0x6166_6665_6b74_0001,
                 counter: 0,
             },
+        }
+    }
+
+    /// Other weights of layers.
+    pub fn weights(self, weights: Weights) -> Self {
+        Init { weights, ..self }
+    }
+
+    /// The weight of a linear map or a convolution: `[out, in]` or `[out, in, ..]`.
+    pub fn weight(&mut self, shape: impl IntoShape) -> Result<Param> {
+        let shape = shape.into_shape()?;
+        match self.weights {
+            Weights::TruncatedNormal(std) => self.truncated_normal(std, shape),
+            Weights::Xavier => {
+                // A convolution sees and feeds as many elements as its window has.
+                let window: usize = shape.iter().skip(2).product();
+                let ends: usize = shape.iter().take(2).sum();
+                self.uniform((6.0 / (ends * window).max(1) as f64).sqrt(), shape)
+            }
         }
     }
 
@@ -49,13 +82,6 @@ impl Init {
     /// Uniform in [−bound, bound).
     pub fn uniform(&mut self, bound: f64, shape: impl IntoShape) -> Result<Param> {
         self.fill(shape, |unit| ((2.0 * unit() - 1.0) * bound) as f32)
-    }
-
-    /// Glorot's uniform for a weight `[out, in]`: bound √(6 / (in + out)).
-    ///
-    /// Source: Glorot & Bengio 2010.
-    pub fn xavier_uniform(&mut self, n_out: usize, n_in: usize) -> Result<Param> {
-        self.uniform((6.0 / (n_in + n_out) as f64).sqrt(), [n_out, n_in])
     }
 
     /// Normal with this deviation, drawn again beyond two deviations.

@@ -13,10 +13,10 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Weights from a normal distribution of deviation 0.02, cut at two deviations, and a bias of 0: Swin's.
+    /// Weights as `init` says, and a bias of 0.
     pub fn new(init: &mut Init, n_in: usize, n_out: usize) -> Result<Self> {
         Ok(Linear {
-            weight: init.truncated_normal(0.02, [n_out, n_in])?,
+            weight: init.weight([n_out, n_in])?,
             bias: Some(init.zeros([n_out])?),
         })
     }
@@ -24,7 +24,7 @@ impl Linear {
     /// As [`new`](Self::new), without a bias.
     pub fn without_bias(init: &mut Init, n_in: usize, n_out: usize) -> Result<Self> {
         Ok(Linear {
-            weight: init.truncated_normal(0.02, [n_out, n_in])?,
+            weight: init.weight([n_out, n_in])?,
             bias: None,
         })
     }

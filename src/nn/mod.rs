@@ -11,11 +11,15 @@ pub mod module;
 pub mod optim;
 pub mod patch_embed;
 pub mod patch_merging;
+pub mod swin_block;
+pub mod window_attention;
 
-pub use init::Init;
+pub use init::{Init, Weights};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use module::{Loaded, Module, Param, Visitor};
 pub use patch_embed::PatchEmbed;
 pub use patch_merging::PatchMerging;
+pub use swin_block::SwinBlock;
+pub use window_attention::WindowAttention;

@@ -22,7 +22,7 @@ impl PatchEmbed {
     pub fn new(init: &mut Init, n_in: usize, patch: [usize; 2], n_out: usize) -> Result<Self> {
         Ok(PatchEmbed {
             proj: Projection {
-                weight: init.truncated_normal(0.02, [n_out, n_in, patch[0], patch[1]])?,
+                weight: init.weight([n_out, n_in, patch[0], patch[1]])?,
                 bias: init.zeros([n_out])?,
             },
             norm: LayerNorm::new(init, n_out)?,

@@ -5,5 +5,5 @@ mod optimizer;
 mod schedule;
 
 pub use ema::Ema;
-pub use optimizer::{Group, Optimizer, Step};
+pub use optimizer::{Group, Later, Optimizer, Step};
 pub use schedule::Schedule;
