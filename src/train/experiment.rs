@@ -1,0 +1,503 @@
+//! A model over all folds of a protocol, with a folder that a run can be continued, tested and used from.
+//!
+//! ```text
+//! RUN/run.json                   what was asked for, and the machine it runs on
+//! RUN/<fold>/checkpoint.safetensors, metrics.jsonl, result.json
+//! RUN/result.json, confusion.svg, curves.svg
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::data::Fold;
+use crate::disk::write_by_rename;
+use crate::error::{Error, Result};
+use crate::gpu::Device;
+use crate::models::{self, SpectrogramClassifier};
+use crate::train::checkpoint;
+use crate::train::fit::{self, CHECKPOINT, Event, Job, METRICS, fit};
+use crate::train::front_end::FrontEnd;
+use crate::train::log::MetricsLog;
+use crate::train::metrics::{Confusion, Scores};
+use crate::train::plot::{Axes, Series, confusion_svg, line_chart};
+use crate::train::recipe::Recipe;
+use crate::train::spectrograms::{Examples, Normalisation, Spectrogram};
+
+/// What is to be trained, on what, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experiment {
+    /// Name and size of the model, as [`models::speech`] knows them.
+    pub model: String,
+    pub config: String,
+    pub corpus: String,
+    pub classes: Vec<String>,
+    pub protocol: String,
+    pub seed: u64,
+    pub recipe: Recipe,
+    pub front_end: FrontEnd,
+    pub checkpoint_steps: Option<u64>,
+}
+
+/// Spectrograms of a corpus with their classes, in its order.
+#[derive(Debug, Clone)]
+pub struct Labelled {
+    pub spectrograms: Arc<[Spectrogram]>,
+    pub labels: Arc<[usize]>,
+}
+
+/// Where a run lives on disk, if it does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Folder<'a> {
+    pub path: Option<&'a Path>,
+    /// Whether to go on with what is there.
+    pub resume: bool,
+    /// Whether to go on although machine or version are others than at the beginning, which ends the promise of same bits.
+    pub force: bool,
+}
+
+/// The test of one fold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoldResult {
+    pub name: String,
+    pub confusion: Confusion,
+    /// Steps made now; 0 for a fold that was finished before.
+    pub n_steps: u64,
+}
+
+impl FoldResult {
+    /// Errors: [`Error::Empty`] for a fold without test items.
+    pub fn scores(&self) -> Result<Scores> {
+        self.confusion.scores().ok_or_else(|| Error::Empty {
+            op: "fold",
+            message: format!("{} has no test items", self.name),
+        })
+    }
+
+    /// `{name, n, uar, war, f1}`.
+    pub fn to_json(&self) -> Result<Value> {
+        let scores = self.scores()?;
+        let mut line = json!({ "name": self.name, "n": scores.n });
+        for (key, number) in scores.to_json().as_object().into_iter().flatten() {
+            line[key.as_str()] = number.clone();
+        }
+        Ok(line)
+    }
+}
+
+const RUN: &str = "run.json";
+const RESULT: &str = "result.json";
+
+/// Trains and tests every fold. `watch` is told the fold and what happens in it; its error ends the run.
+///
+/// Errors: those of [`fit`]; [`Error::Format`] if the folder holds another run, or one of another machine without
+/// `force`.
+pub fn run(
+    experiment: &Experiment,
+    device: &Device,
+    data: &Labelled,
+    folds: &[Fold],
+    folder: Folder,
+    watch: &mut dyn FnMut(&Fold, Event) -> Result<()>,
+) -> Result<Vec<FoldResult>> {
+    if let Some(path) = folder.path {
+        claim(experiment, device, path, folder)?;
+    }
+    let mut results = Vec::with_capacity(folds.len());
+    for fold in folds {
+        let place = folder.path.map(|p| p.join(folder_name(&fold.name)));
+        let finished = match &place {
+            Some(place) if folder.resume => finished(place, fold, experiment.classes.len())?,
+            _ => None,
+        };
+        let result = match finished {
+            Some(result) => result,
+            None => {
+                let resume = folder.resume;
+                let mut told = |event| watch(fold, event);
+                let place = place.as_deref();
+                train_fold(experiment, device, data, fold, place, resume, &mut told)?
+            }
+        };
+        results.push(result);
+    }
+    if let Some(path) = folder.path {
+        summarise(experiment, path, &results)?;
+    }
+    Ok(results)
+}
+
+fn train_fold(
+    experiment: &Experiment,
+    device: &Device,
+    data: &Labelled,
+    fold: &Fold,
+    place: Option<&Path>,
+    resume: bool,
+    watch: &mut dyn FnMut(Event) -> Result<()>,
+) -> Result<FoldResult> {
+    let n_classes = experiment.classes.len();
+    let model = models::speech(&experiment.model)?.build(
+        device,
+        &experiment.config,
+        n_classes,
+        experiment.seed,
+    )?;
+    let normalisation = Normalisation::of(fold.train.iter().map(|i| &data.spectrograms[*i]))?;
+    let recipe = &experiment.recipe;
+    let job = Job {
+        device,
+        model: model.as_ref(),
+        about: experiment.about(),
+        recipe,
+        examples: Arc::new(Examples {
+            spectrograms: data.spectrograms.clone(),
+            labels: data.labels.clone(),
+            normalisation,
+            frames: model.input()[1],
+            mask_frames: recipe.mask_frames,
+            mask_mels: recipe.mask_mels,
+        }),
+        train: &fold.train,
+        test: &fold.test,
+        n_classes,
+        seed: experiment.seed,
+        fold: &fold.name,
+        folder: place,
+        checkpoint_steps: experiment.checkpoint_steps,
+        resume,
+    };
+    let fitted = fit(&job, watch)?;
+    let result = FoldResult {
+        name: fold.name.clone(),
+        confusion: fitted.confusion,
+        n_steps: fitted.n_steps,
+    };
+    if let Some(place) = place {
+        let mut line = result.to_json()?;
+        line["confusion"] = rows(&result.confusion);
+        write_json(&place.join(RESULT), &line)?;
+    }
+    Ok(result)
+}
+
+/// Counts by reference, then by prediction.
+fn rows(confusion: &Confusion) -> Value {
+    let n = confusion.n_classes();
+    (0..n)
+        .map(|r| (0..n).map(|p| confusion.count(r, p)).collect::<Value>())
+        .collect()
+}
+
+/// The result of a fold that an earlier call finished.
+fn finished(place: &Path, fold: &Fold, n_classes: usize) -> Result<Option<FoldResult>> {
+    let file = place.join(RESULT);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let line = read_json(&file)?;
+    let wrong = || Error::format(&file, format!("no result of fold {}", fold.name));
+    if line["name"].as_str() != Some(&fold.name) {
+        return Err(wrong());
+    }
+    let mut confusion = Confusion::new(n_classes);
+    for reference in 0..n_classes {
+        for predicted in 0..n_classes {
+            let count = line["confusion"][reference][predicted].as_u64();
+            for _ in 0..count.ok_or_else(wrong)? {
+                confusion.add(reference, predicted)?;
+            }
+        }
+    }
+    if confusion.total() != fold.test.len() as u64 {
+        return Err(wrong());
+    }
+    Ok(Some(FoldResult {
+        name: fold.name.clone(),
+        confusion,
+        n_steps: 0,
+    }))
+}
+
+/// A folder name of a fold's name: letters, digits and dashes.
+fn folder_name(fold: &str) -> String {
+    let word = |c: char| match c.is_alphanumeric() || c == '_' {
+        true => c,
+        false => '-',
+    };
+    fold.chars().map(word).collect()
+}
+
+impl Experiment {
+    /// What a checkpoint says of its model.
+    fn about(&self) -> Value {
+        json!({
+            "name": self.model,
+            "config": self.config,
+            "classes": self.classes,
+            "front_end": self.front_end.to_json(),
+        })
+    }
+
+    /// What a folder says of the run; the same for the same run.
+    fn to_json(&self) -> Value {
+        json!({
+            "model": self.model,
+            "config": self.config,
+            "corpus": self.corpus,
+            "classes": self.classes,
+            "protocol": self.protocol,
+            "seed": self.seed,
+            "recipe": self.recipe.to_json(),
+            "front_end": self.front_end.to_json(),
+        })
+    }
+}
+
+/// What decides bits beside the run itself.
+fn machine(device: &Device) -> Value {
+    let adapter = device.adapter();
+    json!({
+        "adapter": adapter.label(),
+        "driver": adapter.driver,
+        "driver_info": adapter.driver_info,
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// Makes the folder that of this run, or finds that it is.
+fn claim(experiment: &Experiment, device: &Device, path: &Path, folder: Folder) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|e| Error::io(path, &e))?;
+    let file = path.join(RUN);
+    let asked = json!({ "run": experiment.to_json(), "machine": machine(device) });
+    if !file.exists() {
+        return write_json(&file, &asked);
+    }
+    if !folder.resume {
+        return Err(Error::format(
+            file,
+            "there is a run already; go on with --resume, or name another folder",
+        ));
+    }
+    let found = read_json(&file)?;
+    // Printed and read as the other was, so that numbers are compared as texts are.
+    let asked: Value = serde_json::from_str(&asked.to_string()).unwrap_or(asked);
+    if let Some(difference) = difference("run", &found["run"], &asked["run"]) {
+        return Err(Error::format(file, difference));
+    }
+    match difference("machine", &found["machine"], &asked["machine"]) {
+        Some(difference) if !folder.force => Err(Error::format(
+            file,
+            format!("{difference}; --force goes on all the same, with other bits"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The first field in which two objects differ, in words.
+fn difference(path: &str, found: &Value, asked: &Value) -> Option<String> {
+    match (found, asked) {
+        (Value::Object(f), Value::Object(a)) => a
+            .keys()
+            .chain(f.keys())
+            .find_map(|key| difference(&format!("{path}.{key}"), &found[key], &asked[key])),
+        _ if found == asked => None,
+        _ => Some(format!("{path} was {found}, is {asked}")),
+    }
+}
+
+/// Writes the result of all folds and the pictures.
+fn summarise(experiment: &Experiment, path: &Path, results: &[FoldResult]) -> Result<()> {
+    let mut all = Confusion::new(experiment.classes.len());
+    let mut folds = Vec::new();
+    for result in results {
+        all.merge(&result.confusion)?;
+        folds.push(result.to_json()?);
+    }
+    let scores = results
+        .iter()
+        .map(FoldResult::scores)
+        .collect::<Result<Vec<_>>>()?;
+    let mean = Scores::mean(&scores).map(|s| s.to_json());
+    write_json(
+        &path.join(RESULT),
+        &json!({
+            "model": experiment.model,
+            "config": experiment.config,
+            "protocol": experiment.protocol,
+            "seed": experiment.seed,
+            "folds": folds,
+            "mean": mean,
+            "confusion": rows(&all),
+        }),
+    )?;
+    let title = format!("{}, all folds", experiment.corpus);
+    write_text(
+        &path.join("confusion.svg"),
+        &confusion_svg(&title, &all, &experiment.classes),
+    )?;
+    let mut curves = Vec::new();
+    for result in results {
+        let file = path.join(folder_name(&result.name)).join(METRICS);
+        curves.push((result.name.as_str(), losses(&file)?));
+    }
+    let series: Vec<Series> = curves
+        .iter()
+        .map(|(name, points)| Series { name, points })
+        .collect();
+    let axes = Axes {
+        title: "Training loss",
+        x_label: "epoch",
+        y_range: None,
+    };
+    write_text(&path.join("curves.svg"), &line_chart(axes, &series))
+}
+
+/// The loss of each epoch, from a metrics file.
+pub fn losses(file: &Path) -> Result<Vec<(f64, f64)>> {
+    let lines = MetricsLog::read(file)?;
+    Ok(lines
+        .iter()
+        .filter_map(|line| Some((line["epoch"].as_f64()?, line["loss"].as_f64()?)))
+        .collect())
+}
+
+/// The models of a run, as they were after their last checkpoint.
+pub struct Trained {
+    pub classes: Vec<String>,
+    pub front_end: FrontEnd,
+    members: Vec<Member>,
+}
+
+struct Member {
+    fold: String,
+    model: Box<dyn SpectrogramClassifier>,
+    normalisation: Normalisation,
+}
+
+impl Trained {
+    /// Loads every fold of a run, or the one of that name; also a single checkpoint file.
+    ///
+    /// Errors: [`Error::Io`], [`Error::Format`] for what is no run; [`Error::State`] for parameters that do not fit the
+    /// model; [`Error::Attribute`] for a fold that is not there.
+    pub fn open(device: &Device, path: &Path, fold: Option<&str>) -> Result<Self> {
+        let files = match path.is_dir() {
+            true => checkpoints(path)?,
+            false => vec![path.to_path_buf()],
+        };
+        let mut members = Vec::new();
+        let mut about = Value::Null;
+        let mut names = Vec::new();
+        for file in files {
+            let found = checkpoint::load(device, &file)?;
+            names.push(found.progress.fold.clone());
+            if fold.is_some_and(|name| {
+                name != found.progress.fold && name != folder_name(&found.progress.fold)
+            }) {
+                continue;
+            }
+            let note = &found.progress.model;
+            let wrong = |what: &str| Error::format(&file, format!("no checkpoint: {what}"));
+            let text = |key: &str| note[key].as_str().ok_or_else(|| wrong("no model"));
+            let n_classes = note["classes"].as_array().map_or(0, Vec::len);
+            let model = models::speech(text("name")?)?.build(
+                device,
+                text("config")?,
+                n_classes,
+                found.progress.seed,
+            )?;
+            found.restore_model(model.as_ref())?;
+            if !about.is_null() && about != *note {
+                return Err(wrong("its model is another than that of the fold before"));
+            }
+            about = note.clone();
+            members.push(Member {
+                fold: found.progress.fold,
+                model,
+                normalisation: found.normalisation,
+            });
+        }
+        if members.is_empty() {
+            let known = names.join(", ");
+            let asked = fold.unwrap_or_default();
+            return Err(Error::attribute(
+                "run",
+                format!("no fold {asked:?}; there is {known}"),
+            ));
+        }
+        let classes = about["classes"].as_array().into_iter().flatten();
+        Ok(Trained {
+            classes: classes
+                .filter_map(|c| c.as_str().map(str::to_string))
+                .collect(),
+            front_end: FrontEnd::of_json(&about["front_end"])
+                .ok_or_else(|| Error::format(path, "no checkpoint: no front end"))?,
+            members,
+        })
+    }
+
+    /// Names of the folds whose models are here.
+    pub fn folds(&self) -> Vec<&str> {
+        self.members.iter().map(|m| m.fold.as_str()).collect()
+    }
+
+    /// The probabilities of the classes for each spectrogram: the mean over the models.
+    ///
+    /// Errors: those of [`fit::predict`].
+    pub fn predict(&self, device: &Device, items: &[Spectrogram]) -> Result<Vec<Vec<f32>>> {
+        let spectrograms: Arc<[Spectrogram]> = items.into();
+        let indices: Vec<usize> = (0..items.len()).collect();
+        let mut sums = vec![vec![0.0f32; self.classes.len()]; items.len()];
+        for member in &self.members {
+            let examples = Examples {
+                spectrograms: spectrograms.clone(),
+                labels: vec![0; items.len()].into(),
+                normalisation: member.normalisation.clone(),
+                frames: member.model.input()[1],
+                mask_frames: 0,
+                mask_mels: 0,
+            };
+            let model = member.model.as_ref();
+            for (sum, row) in sums
+                .iter_mut()
+                .zip(fit::predict(device, model, &examples, &indices, 16)?)
+            {
+                for (s, p) in sum.iter_mut().zip(row) {
+                    *s += p / self.members.len() as f32;
+                }
+            }
+        }
+        Ok(sums)
+    }
+}
+
+/// The checkpoints of a run, by the names of their folders.
+fn checkpoints(run: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(run).map_err(|e| Error::io(run, &e))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|e| Some(e.ok()?.path().join(CHECKPOINT)))
+        .filter(|f| f.is_file())
+        .collect();
+    files.sort();
+    match files.is_empty() {
+        false => Ok(files),
+        true => Err(Error::format(
+            run,
+            format!("no run: no folder in it holds a {CHECKPOINT}"),
+        )),
+    }
+}
+
+fn read_json(file: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(file).map_err(|e| Error::io(file, &e))?;
+    serde_json::from_str(&text).map_err(|e| Error::format(file, format!("no JSON: {e}")))
+}
+
+fn write_json(file: &Path, value: &Value) -> Result<()> {
+    write_text(file, &format!("{value:#}\n"))
+}
+
+fn write_text(file: &Path, text: &str) -> Result<()> {
+    write_by_rename(file, text.as_bytes()).map_err(|e| Error::io(file, &e))
+}

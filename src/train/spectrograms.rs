@@ -1,0 +1,143 @@
+//! Spectrograms on the host: what a model is trained on, with the variation of training items.
+
+use std::sync::Arc;
+
+use crate::data::augment::{Fill, SpecAugment, centre_crop, random_crop};
+use crate::data::{Dataset, Draws};
+use crate::error::{Error, Result};
+
+/// A log-mel spectrogram `[mels, frames]`, a row per mel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spectrogram {
+    pub mels: usize,
+    pub frames: usize,
+    pub values: Vec<f32>,
+}
+
+/// Mean and deviation of each mel over a training set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Normalisation {
+    pub mean: Vec<f32>,
+    pub deviation: Vec<f32>,
+}
+
+impl Normalisation {
+    /// The statistics of all frames of these spectrograms, in f64 and in their order.
+    ///
+    /// Errors: [`Error::Empty`] without frames.
+    pub fn of<'a>(items: impl IntoIterator<Item = &'a Spectrogram>) -> Result<Self> {
+        let mut sums: Vec<(f64, f64)> = Vec::new();
+        let mut n = 0usize;
+        for item in items {
+            sums.resize(sums.len().max(item.mels), (0.0, 0.0));
+            n += item.frames;
+            for (row, (sum, square)) in item.values.chunks_exact(item.frames.max(1)).zip(&mut sums)
+            {
+                for x in row {
+                    *sum += f64::from(*x);
+                    *square += f64::from(*x) * f64::from(*x);
+                }
+            }
+        }
+        if n == 0 {
+            return Err(Error::Empty {
+                op: "normalisation",
+                message: "the training set has no frames".to_string(),
+            });
+        }
+        let n = n as f64;
+        let mean: Vec<f32> = sums.iter().map(|(sum, _)| (sum / n) as f32).collect();
+        let deviation = sums
+            .iter()
+            // Logarithms are of size 10, so f64 loses nothing here; a silent band must not divide by 0.
+            .map(|(sum, square)| {
+                ((square / n - (sum / n).powi(2)).max(0.0).sqrt().max(1e-3)) as f32
+            })
+            .collect();
+        Ok(Normalisation { mean, deviation })
+    }
+
+    fn apply(&self, values: &mut [f32], frames: usize) {
+        let rows = values.chunks_exact_mut(frames.max(1));
+        for ((row, mean), deviation) in rows.zip(&self.mean).zip(&self.deviation) {
+            for x in row {
+                *x = (*x - mean) / deviation;
+            }
+        }
+    }
+}
+
+/// Labelled spectrograms, cut to the length that a model takes and normalised.
+///
+/// As a [`Dataset`] it gives items with the variation of training: a random crop and masks of the mean. Shorter ones are
+/// followed by their minimum.
+#[derive(Debug, Clone)]
+pub struct Examples {
+    pub spectrograms: Arc<[Spectrogram]>,
+    pub labels: Arc<[usize]>,
+    pub normalisation: Normalisation,
+    /// Frames that the model takes.
+    pub frames: usize,
+    /// Widest masks over time and over mels.
+    pub mask_frames: u32,
+    pub mask_mels: u32,
+}
+
+impl Examples {
+    /// An item as it is tested: its middle.
+    pub fn centre(&self, index: usize) -> Result<Vec<f32>> {
+        let item = &self.spectrograms[index];
+        let mut values = centre_crop(&item.values, item.mels, item.frames, self.frames)?;
+        self.normalisation.apply(&mut values, self.frames);
+        Ok(values)
+    }
+}
+
+impl Dataset for Examples {
+    type Example = (Vec<f32>, usize);
+
+    fn len(&self) -> usize {
+        self.spectrograms.len()
+    }
+
+    fn item(&self, index: usize, mut draws: Draws) -> Result<Self::Example> {
+        let item = &self.spectrograms[index];
+        let mut values = random_crop(
+            &item.values,
+            item.mels,
+            item.frames,
+            self.frames,
+            &mut draws,
+        )?;
+        self.normalisation.apply(&mut values, self.frames);
+        let masks = SpecAugment {
+            time_masks: u32::from(self.mask_frames > 0),
+            max_frames: self.mask_frames,
+            mel_masks: u32::from(self.mask_mels > 0),
+            max_mels: self.mask_mels,
+            fill: Fill::Value(0.0),
+        };
+        masks.apply(&mut values, item.mels, self.frames, &mut draws)?;
+        Ok((values, self.labels[index]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalised_rows_have_mean_0_and_deviation_1() {
+        let item = Spectrogram {
+            mels: 2,
+            frames: 4,
+            values: vec![1.0, 3.0, 1.0, 3.0, -5.0, -5.0, -5.0, -5.0],
+        };
+        let of = Normalisation::of([&item]).unwrap();
+        assert_eq!((&of.mean[..], of.deviation[0]), (&[2.0, -5.0][..], 1.0));
+        let mut values = item.values.clone();
+        of.apply(&mut values, 4);
+        assert_eq!(values, [-1.0, 1.0, -1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+        assert!(Normalisation::of([]).is_err());
+    }
+}
