@@ -1,6 +1,6 @@
 //! `affekt check`: every kernel against its definition, on this adapter.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::time::Instant;
 
 use affekt::Device;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::outcome::{Failure, Outcome, flatten, say};
 use crate::print;
+use crate::progress::Progress;
 use crate::session::Session;
 
 /// Check every operator against its definition on this adapter, case by case
@@ -111,15 +112,17 @@ impl Check {
             self.limits.name()
         ));
         let start = Instant::now();
-        let mut progress = Progress::new(wanted.len());
+        let mut ongoing = Ongoing {
+            n: wanted.len(),
+            ..Ongoing::default()
+        };
         let mut total = Tally::default();
         let mut operators = Vec::new();
         let mut verdicts = Vec::new();
         let names = wanted.iter().map(|t| t.op.signature().name.len());
         let width = names.max().unwrap_or(0);
         for of_one in wanted.chunk_by(|a, b| a.op.signature().name == b.op.signature().name) {
-            let tally =
-                self.check_operator(&device, of_one, width, &mut progress, &mut verdicts)?;
+            let tally = self.check_operator(&device, of_one, width, &mut ongoing, &mut verdicts)?;
             operators.push(json!({
                 "name": of_one[0].op.signature().name,
                 "n_right": tally.n_right,
@@ -129,7 +132,7 @@ impl Check {
             }));
             total.add(&tally);
         }
-        progress.clear();
+        ongoing.progress.clear();
         let seconds = start.elapsed().as_secs_f64();
         let mut out = io::stdout().lock();
         if self.json {
@@ -175,14 +178,14 @@ impl Check {
         device: &Device,
         cases: &[Trial],
         width: usize,
-        progress: &mut Progress,
+        ongoing: &mut Ongoing,
         verdicts: &mut Vec<Value>,
     ) -> Result<Tally, Failure> {
         let mut tally = Tally::default();
         let mut lines = Vec::new();
         for case in cases {
             let name = case.name();
-            progress.show(&name);
+            ongoing.show(&name);
             let start = Instant::now();
             let found = case.run(device)?;
             let seconds = start.elapsed().as_secs_f64();
@@ -210,7 +213,7 @@ impl Check {
             }
         }
         if !self.json {
-            progress.clear();
+            ongoing.progress.clear();
             let mut out = io::stdout().lock();
             let name = cases[0].op.signature().name;
             let mark = if tally.n_wrong > 0 { "WRONG" } else { "right" };
@@ -229,38 +232,18 @@ impl Check {
     }
 }
 
-/// One line on stderr that is written over and over; none where that is no terminal.
-struct Progress {
+/// How far the cases are.
+#[derive(Default)]
+struct Ongoing {
     n: usize,
     n_done: usize,
-    shown: bool,
-    terminal: bool,
+    progress: Progress,
 }
 
-impl Progress {
-    fn new(n: usize) -> Self {
-        Progress {
-            n,
-            n_done: 0,
-            shown: false,
-            terminal: io::stderr().is_terminal(),
-        }
-    }
-
+impl Ongoing {
     fn show(&mut self, name: &str) {
         self.n_done += 1;
-        if self.terminal {
-            // Cut to what fits a narrow terminal: a line that wraps cannot be written over.
-            let name: String = name.chars().take(60).collect();
-            let _ = write!(io::stderr(), "\r\x1b[K{}/{} {name}", self.n_done, self.n);
-            self.shown = true;
-        }
-    }
-
-    fn clear(&mut self) {
-        if self.shown {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-            self.shown = false;
-        }
+        self.progress
+            .show(&format!("{}/{} {name}", self.n_done, self.n));
     }
 }

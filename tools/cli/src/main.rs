@@ -5,11 +5,17 @@
 
 mod adapters;
 mod check;
+mod demo;
+mod eval;
 mod ops;
 mod outcome;
+mod predict;
 mod print;
+mod progress;
 mod run;
 mod session;
+mod spectrogram;
+mod train;
 
 use std::process::ExitCode;
 
@@ -41,6 +47,11 @@ enum Verb {
     Ops(ops::Ops),
     Run(run::Run),
     Check(check::Check),
+    Train(train::Train),
+    Eval(eval::Eval),
+    Predict(predict::Predict),
+    Spectrogram(spectrogram::Spectrogram),
+    Demo(demo::Demo),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +66,11 @@ fn main() -> ExitCode {
         Verb::Ops(verb) => verb.run(&session),
         Verb::Run(verb) => verb.run(&session),
         Verb::Check(verb) => verb.run(&session),
+        Verb::Train(verb) => verb.run(&session),
+        Verb::Eval(verb) => verb.run(&session),
+        Verb::Predict(verb) => verb.run(&session),
+        Verb::Spectrogram(verb) => verb.run(&session),
+        Verb::Demo(verb) => verb.run(&session),
     };
     match ended {
         // Whoever has closed the pipe has seen enough.

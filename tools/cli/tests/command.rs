@@ -1,47 +1,17 @@
 //! The command as a user meets it: what it prints, where, and how it ends.
-//!
-//! Trials that need an adapter are ignored where there is none, with that reason; `AFFEKT_REQUIRE=adapter` makes
-//! them fail instead.
+
+mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::path::Path;
+use std::process::{ExitCode, Output, Stdio};
 
-use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
+use support::{Test, command, done, file, folder, json, path, refusal, refused, run, text};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let adapter = command(&["adapters", "--json"]).output().unwrap();
-    let has_adapter = adapter.status.success();
-    let required = std::env::var("AFFEKT_REQUIRE").is_ok_and(|r| r.contains("adapter"));
-    let mut trials = Vec::new();
-    for (name, test) in ANYWHERE {
-        trials.push(Trial::test(*name, move || {
-            test();
-            Ok(())
-        }));
-    }
-    for (name, test) in ON_A_DEVICE {
-        let trial = Trial::test(*name, move || {
-            assert!(
-                has_adapter,
-                "AFFEKT_REQUIRE asks for an adapter and there is none"
-            );
-            test();
-            Ok(())
-        });
-        trials.push(match has_adapter || required {
-            true => trial,
-            false => trial.with_kind("no adapter").with_ignored_flag(true),
-        });
-    }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    let _ = std::fs::remove_dir_all(folder());
-    conclusion.exit_code()
+    support::main(ANYWHERE, ON_A_DEVICE)
 }
-
-type Test = (&'static str, fn());
 
 const ANYWHERE: &[Test] = &[
     ("help_has_an_example_per_verb", help_has_an_example_per_verb),
@@ -97,62 +67,6 @@ const ON_A_DEVICE: &[Test] = &[
     ("a_wrong_kernel_ends_with_1", a_wrong_kernel_ends_with_1),
 ];
 
-/// A folder of this process, for files and the cache.
-fn folder() -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("affekt-command-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_affekt"));
-    command
-        .args(arguments)
-        .env("XDG_CACHE_HOME", folder().join("cache"))
-        // Mesa complains on stderr where there is none.
-        .env("XDG_RUNTIME_DIR", folder());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    command(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The standard output of a call that goes well and has nothing to say.
-fn done(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert_eq!(
-        (output.status.code(), text(&output.stderr)),
-        (Some(0), String::new()),
-        "{arguments:?}"
-    );
-    text(&output.stdout)
-}
-
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&done(arguments)).unwrap()
-}
-
-/// A call that is refused with exit code 2 and one line, which holds all of `words`.
-fn refused(arguments: &[&str], words: &[&str]) {
-    refusal(&run(arguments), words, &format!("{arguments:?}"));
-}
-
-fn refusal(output: &Output, words: &[&str], what: &str) {
-    let line = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{what}: {line}");
-    assert!(line.starts_with("affekt: "), "{what}: {line}");
-    assert_eq!(line.lines().count(), 1, "{what}: {line}");
-    assert!(!line.contains("panicked"), "{what}: {line}");
-    for word in words {
-        assert!(line.contains(word), "{what}: {line} lacks {word:?}");
-    }
-}
-
 // ---- files ----
 
 /// A tensor in a file: name, type as the header spells it, shape, bytes.
@@ -178,16 +92,6 @@ fn safetensors(tensors: &[Stored]) -> Vec<u8> {
     out.extend_from_slice(header.as_bytes());
     out.extend_from_slice(&data);
     out
-}
-
-fn file(name: &str, content: &[u8]) -> String {
-    let path = folder().join(name);
-    std::fs::write(&path, content).unwrap();
-    path.to_str().unwrap().to_string()
-}
-
-fn path(name: &str) -> String {
-    folder().join(name).to_str().unwrap().to_string()
 }
 
 /// Type, shape and bytes of every tensor of a file.
@@ -230,7 +134,17 @@ fn holds(path: &str, name: &str, shape: &[u64], numbers: &[f32]) {
 // ---- anywhere ----
 
 fn help_has_an_example_per_verb() {
-    for verb in ["adapters", "ops", "run", "check"] {
+    for verb in [
+        "adapters",
+        "ops",
+        "run",
+        "check",
+        "train",
+        "eval",
+        "predict",
+        "spectrogram",
+        "demo",
+    ] {
         let help = done(&[verb, "--help"]);
         assert!(help.contains(&format!("\n  affekt {verb} ")), "{help}");
     }

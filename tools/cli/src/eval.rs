@@ -1,0 +1,129 @@
+//! `affekt eval`: a trained run on other data.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use affekt::data::Corpus;
+use affekt::gpu::Limits;
+use affekt::train::experiment::Trained;
+use affekt::train::fit::largest;
+use affekt::train::{Confusion, Scores};
+use clap::Args;
+use serde_json::json;
+
+use crate::outcome::{Failure, Outcome, say};
+use crate::print;
+use crate::session::Session;
+use crate::train::read;
+
+/// Test a trained run on a corpus
+#[derive(Args)]
+#[command(
+    after_help = "With several folds in the run, the probabilities of their models are averaged; recordings that one\n\
+                  of them was trained on are then no test. --fold takes the model of one fold.\n\n\
+                  Example:\n  affekt eval runs/emodb --data ravdess --fold 03"
+)]
+pub struct Eval {
+    /// Folder of the run, or a checkpoint
+    run: PathBuf,
+    /// Folder of the corpus, or a CSV file
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Only the model of this fold
+    #[arg(long, value_name = "NAME")]
+    fold: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Eval {
+    pub fn run(&self, session: &Session) -> Outcome {
+        let corpus = Corpus::open(&self.data, None)?;
+        let device = session.open(Limits::Full)?;
+        let trained = Trained::open(&device, &self.run, self.fold.as_deref())?;
+        let known = |class: &String| trained.classes.contains(class);
+        let left_out: Vec<&str> = corpus
+            .classes
+            .iter()
+            .filter(|c| !known(c))
+            .map(String::as_str)
+            .collect();
+        if left_out.len() == corpus.classes.len() {
+            return Err(Failure::Wrong(format!(
+                "the run knows {}, the corpus has {}",
+                trained.classes.join(", "),
+                corpus.classes.join(", ")
+            )));
+        }
+        if !left_out.is_empty() {
+            say(&format!(
+                "left out, the run does not know them: {}",
+                left_out.join(", ")
+            ));
+        }
+        let corpus = corpus.only_classes(&trained.classes)?;
+        let data = read(&device, &corpus, &trained.front_end)?;
+        let probabilities = trained.predict(&device, &data.spectrograms)?;
+        let mut confusion = Confusion::new(trained.classes.len());
+        for (item, row) in corpus.items.iter().zip(&probabilities) {
+            let class = &corpus.classes[item.label];
+            let label = trained.classes.iter().position(|c| c == class);
+            confusion.add(label.unwrap_or(0), largest(row))?;
+        }
+        let scores = confusion
+            .scores()
+            .ok_or_else(|| Failure::Wrong("there is nothing to test on".to_string()))?;
+        self.print(&trained, &confusion, &scores, device.adapter().label())
+    }
+
+    fn print(
+        &self,
+        trained: &Trained,
+        confusion: &Confusion,
+        scores: &Scores,
+        device: String,
+    ) -> Outcome {
+        let n = trained.classes.len();
+        let mut out = io::stdout().lock();
+        if self.json {
+            let rows: Vec<Vec<u64>> = (0..n)
+                .map(|r| (0..n).map(|p| confusion.count(r, p)).collect())
+                .collect();
+            let object = json!({
+                "device": device,
+                "folds": trained.folds(),
+                "classes": trained.classes,
+                "n": scores.n,
+                "uar": scores.uar,
+                "war": scores.war,
+                "f1": scores.f1,
+                "confusion": rows,
+            });
+            writeln!(out, "{object}")?;
+        } else {
+            let mut heading = vec!["is \\ taken for"];
+            heading.extend(trained.classes.iter().map(String::as_str));
+            heading.push("recall");
+            let rows: Vec<Vec<String>> = (0..n)
+                .map(|r| {
+                    let mut row = vec![trained.classes[r].clone()];
+                    row.extend((0..n).map(|p| confusion.count(r, p).to_string()));
+                    row.push(
+                        confusion
+                            .recall(r)
+                            .map_or("-".to_string(), |x| format!("{x:.3}")),
+                    );
+                    row
+                })
+                .collect();
+            print::table(&mut out, &heading, &rows)?;
+            writeln!(
+                out,
+                "\nUAR {:.3}, WAR {:.3}, F1 {:.3} of {} recordings",
+                scores.uar, scores.war, scores.f1, scores.n
+            )?;
+        }
+        Ok(out.flush()?)
+    }
+}
