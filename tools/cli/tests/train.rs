@@ -641,8 +641,20 @@ fn wrong_calls_are_one_line() {
         refusal(&output, words, &format!("{more:?}"));
     };
     train(&["--config", "huge"], &["huge", "small, paper"]);
-    train(&["--protocol", "lozo"], &["lozo", "loso"]);
-    train(&["--protocol", "kfold:7"], &["kfold", "7"]);
+    let split = |protocol: &str, words: &[&str]| {
+        let call = [
+            "train",
+            "speech-swin",
+            "--data",
+            &corpus,
+            "--protocol",
+            protocol,
+        ];
+        refused(&call, words);
+    };
+    split("lozo", &["lozo", "loso"]);
+    split("kfold:7", &["kfold", "7"]);
+    split("fixed:carl", &["carl"]);
     train(&["--folds", "carl"], &["carl", "anna", "bert"]);
     train(&["--epochs", "0"], &["epochs"]);
     train(&["--lr", "-1"], &["-1"]);
