@@ -138,7 +138,7 @@ impl Lines {
     /// A value times exp(−2πi e/n).
     fn turned(&mut self, v: &str, e: usize, n: usize) -> String {
         let e = e % n;
-        if (8 * e) % n != 0 {
+        if !(8 * e).is_multiple_of(n) {
             let angle = TAU * e as f64 / n as f64;
             let (c, s) = (literal(angle.cos()), literal(angle.sin()));
             return self.value(format!("{v} * {c} + rot({v}) * {s}"));
@@ -159,12 +159,12 @@ impl Lines {
 
 /// The factor a length is split by first: 4 before 2, then the smallest prime.
 fn first_factor(n: usize) -> usize {
-    if n % 4 == 0 {
+    if n.is_multiple_of(4) {
         return 4;
     }
     (2..)
         .take_while(|p| p * p <= n)
-        .find(|p| n % p == 0)
+        .find(|p| n.is_multiple_of(*p))
         .unwrap_or(n)
 }
 

@@ -5,8 +5,9 @@ use crate::gpu::shader::Elem;
 use crate::gpu::{Device, Kernel, Source};
 use crate::ops::launch;
 use crate::ops::signal::istft::ISTFT;
+use crate::ops::signal::options::Continuation;
 use crate::ops::signal::pass::WORKGROUP;
-use crate::ops::signal::stft::{Continuation, STFT};
+use crate::ops::signal::stft::STFT;
 use crate::ops::signal::transform::file_kernel;
 use crate::tensor::{DType, Shape, Tensor};
 

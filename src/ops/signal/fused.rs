@@ -21,20 +21,20 @@ const LONGEST: usize = 32;
 
 /// a and b of a frame of `n` samples, both even, a the longer; `None` if there are none.
 pub(super) fn split(n: usize) -> Option<(usize, usize)> {
-    if n % 8 != 0 {
+    if !n.is_multiple_of(8) {
         return None;
     }
     let half = n / 2;
     let smooth = |mut r: usize| {
         for p in [2, 3, 5, 7] {
-            while r % p == 0 {
+            while r.is_multiple_of(p) {
                 r /= p;
             }
         }
         r == 1
     };
     (2..=LONGEST)
-        .filter(|b| b % 2 == 0 && half % b == 0 && half / b % 2 == 0)
+        .filter(|b| b % 2 == 0 && half.is_multiple_of(2 * b))
         .map(|b| (half / b, b))
         .filter(|(a, b)| a >= b && *a <= LONGEST && smooth(*a) && smooth(*b))
         .min()

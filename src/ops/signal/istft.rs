@@ -10,10 +10,9 @@ use crate::ops::op::{
 };
 use crate::ops::signal::fft::along_rows;
 use crate::ops::signal::framing::{Framing, frames, overlap, overlap_kernel};
+use crate::ops::signal::options::{Continuation, Stft, twin_window};
 use crate::ops::signal::rfft::half_rows;
-use crate::ops::signal::stft::{
-    Continuation, OPTIONS, Stft, check_window, options, swapped, transposed_spectra, twin_window,
-};
+use crate::ops::signal::stft::{OPTIONS, check_window, options, swapped, transposed_spectra};
 use crate::ops::signal::transform::{dense, root};
 use crate::ops::signal::{F32, Plain, entry, given, length, transform_flops, transform_tolerance};
 use crate::tape::{self, no_grad};

@@ -12,6 +12,7 @@ mod fused;
 pub mod irfft;
 pub mod istft;
 pub mod mel;
+pub mod options;
 mod pass;
 pub mod power;
 pub mod rfft;
@@ -31,7 +32,7 @@ use crate::verdict::Tolerance;
 
 pub use decibel::{Decibels, Reference};
 pub use mel::{MelFilters, MelNorm, MelScale};
-pub use stft::{Continuation, Stft};
+pub use options::{Continuation, Stft};
 pub use window::Window;
 
 pub(crate) static OPS: &[&dyn Op] = &[

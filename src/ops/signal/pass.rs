@@ -23,7 +23,7 @@ pub(super) fn factors(n: usize) -> Option<Vec<usize>> {
     let mut rest = n;
     let mut out = Vec::new();
     for radix in [13, 11, 7, 5, 3] {
-        while rest % radix == 0 {
+        while rest.is_multiple_of(radix) {
             out.push(radix);
             rest /= radix;
         }

@@ -320,7 +320,7 @@ pub(super) fn transform_real(
     interior: f64,
 ) -> Result<Tensor> {
     let device = x.device();
-    let (packed, bins) = (n % 2 == 0, n / 2 + 1);
+    let (packed, bins) = (n.is_multiple_of(2), n / 2 + 1);
     let (z, z_length) = if packed {
         (transform(x, rows, n / 2, false, 1.0)?, n / 2)
     } else {
@@ -382,7 +382,7 @@ pub(super) fn inverse_real(
     interior: f64,
 ) -> Result<Tensor> {
     let device = x.device();
-    let (packed, bins) = (n % 2 == 0, n / 2 + 1);
+    let (packed, bins) = (n.is_multiple_of(2), n / 2 + 1);
     let z_length = if packed { n / 2 } else { n };
     let factors = table(device, Table::Roots(n))?;
     let z = fresh(device, rows, z_length)?;
