@@ -60,10 +60,12 @@ const LOAD_COST: usize = 8;
 /// Elements of a block's tokens in each set of operands or sums, and tokens side by side, that a device copes with.
 fn most(pass: Pass, narrow: bool) -> (usize, usize) {
     match (pass, narrow) {
-        // lavapipe, the small model's first stage, GFLOP/s by processor time (the machine was shared): 18 of 64 elements
-        // forward, 21 of 128, 28 of 256, which compiles twice as long. Backward 64, 128 and 256 are within 20 %. Two or
-        // four keys per step instead of one, so that the sums shrink less often: no gain.
-        (_, false) => (128, 8),
+        // lavapipe, the small model's first stage, GFLOP/s by processor time (the machine was shared): forward 18 of 64
+        // elements, 21 of 128, 28 of 256, which compiles twice as long. Two or four keys per step, so that the sums
+        // shrink less often: no gain.
+        (Pass::Forward, false) => (128, 8),
+        // Backward 64, 128 and 256 elements are equally fast within the noise of 10 %, and 64 compile fastest.
+        (Pass::Query | Pass::Key, false) => (64, 8),
         // SwiftShader compiles 32 elements in half a second and 128 in two.
         (Pass::Forward | Pass::Key, true) => (32, 8),
         // Its compiler takes minutes and gigabytes over sums that slide.
