@@ -18,8 +18,6 @@ pub struct BlockConstants {
     /// Tokens of a block down and across the window.
     pub rows: u32,
     pub cols: u32,
-    /// Keys per step of the forward kernel, which share one change of the largest score.
-    pub keys: u32,
 }
 
 /// What a kernel computes.
@@ -293,60 +291,55 @@ fn {entry}(
         Ok(())
     }
 
-    fn close_loop(&self, w: &mut String, name: &str, step: u32, end: &str) -> std::fmt::Result {
+    fn close_loop(&self, w: &mut String, name: &str, end: &str) -> std::fmt::Result {
         writeln!(
             w,
             "    continuing {{
-        {name} += {step}u;
+        {name} += 1u;
         break if {name} >= {end};
     }}
     }}"
         )
     }
 
-    /// Declares the sliding biases of a row of queries against row `row` of keys, as they are before the first step of
-    /// `keys` keys: `g_a_i` belongs to the query `block_col + i − (keys − 1)` against the first key.
-    fn slide_queries(&self, w: &mut String, keys: u32) -> std::fmt::Result {
+    /// Declares the sliding biases of a row of queries against row `row` of keys, as they are before the first key:
+    /// `g_a_c` will belong to the query in column `c` of the block.
+    fn slide_queries(&self, w: &mut String) -> std::fmt::Result {
         for a in 0..self.rows {
             writeln!(w, "    let table_{a} = bias_row(row_{a}, row);")?;
-            for i in 0..self.cols + keys - 1 {
-                if i + 1 < self.cols {
-                    let col = format!("block_col + {}u + last_col", i + 1);
-                    writeln!(w, "    var g_{a}_{i} = bias_at(table_{a}, {col}, head);")?;
+            for c in 0..self.cols {
+                if c + 1 < self.cols {
+                    let col = format!("block_col + {}u + last_col", c + 1);
+                    writeln!(w, "    var g_{a}_{c} = bias_at(table_{a}, {col}, head);")?;
                 } else {
-                    writeln!(w, "    var g_{a}_{i} = 0.0f;")?;
+                    writeln!(w, "    var g_{a}_{c} = 0.0f;")?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Moves the sliding biases on to the keys from `col`.
-    fn slide_on(&self, w: &mut String, keys: u32) -> std::fmt::Result {
+    /// Moves the sliding biases on to the next token of the other side; `first` is the place in the table's row of the
+    /// one that enters.
+    fn slide_on(&self, w: &mut String, first: &str) -> std::fmt::Result {
         for a in 0..self.rows {
-            for i in (keys..self.cols + keys - 1).rev() {
-                writeln!(w, "    g_{a}_{i} = g_{a}_{};", i - keys)?;
+            for c in (1..self.cols).rev() {
+                writeln!(w, "    g_{a}_{c} = g_{a}_{};", c - 1)?;
             }
-            for i in 0..keys.min(self.cols + keys - 1) {
-                // block_col + i − (keys − 1) − col + window_width − 1, the subtractions last.
-                let at = format!("{} + last_col - {}u - col", plus("block_col", i), keys - 1);
-                writeln!(w, "    g_{a}_{i} = bias_at(table_{a}, {at}, head);")?;
-            }
+            writeln!(w, "    g_{a}_0 = bias_at(table_{a}, {first}, head);")?;
         }
         Ok(())
     }
 
     fn forward(&self, w: &mut String) -> std::fmt::Result {
-        let Self {
-            rows, cols, keys, ..
-        } = *self;
+        let Self { rows, cols, .. } = *self;
         self.header(
             w,
             &[
                 "y[i] = Σⱼ softmaxⱼ(scale · qᵢ·kⱼ + bias[i − j]) vⱼ, and the logarithm of the softmax's sum",
                 "",
-                &format!("One invocation per block of {rows} × {cols} queries; {keys} keys at a time. The sum shrinks when the"),
-                "largest score grows (Milakov & Gimelshein 2018).",
+                &format!("One invocation per block of {rows} × {cols} queries; one key at a time. The sums shrink when the largest"),
+                "score grows (Milakov & Gimelshein 2018).",
             ],
             &[
                 ("qkv", false, "quads"),
@@ -364,78 +357,47 @@ fn {entry}(
             writeln!(w, "    var sum_{a}_{c} = 0.0f;")?;
         }
         self.open_rows(w)?;
-        self.slide_queries(w, keys)?;
+        self.slide_queries(w)?;
         writeln!(w, "    var col = 0u;\n    loop {{")?;
-        self.slide_on(w, keys)?;
-        for s in 0..keys {
-            if s == 0 {
-                writeln!(w, "    let col_0 = col;")?;
-            } else {
-                writeln!(w, "    let past_{s} = col + {s}u > last_col;")?;
-                writeln!(w, "    let col_{s} = min(col + {s}u, last_col);")?;
-            }
-            writeln!(w, "    let cut_col_here_{s} = cut_col(window, col_{s});")?;
-            writeln!(w, "    let key_{s} = line + stored_col(window, col_{s});")?;
-            self.load_other(w, &format!("k_{s}"), &format!("key_{s}"), 1)?;
-            self.load_other(w, &format!("v_{s}"), &format!("key_{s}"), 2)?;
-            let past = if s == 0 {
-                String::new()
-            } else {
-                format!(" || past_{s}")
-            };
-            for c in 0..cols {
-                writeln!(
-                    w,
-                    "    let off_{s}_{c} = (cut_col_here_{s} != cut_col_{c}){past};"
-                )?;
-            }
-        }
+        self.slide_on(w, "block_col + last_col - col")?;
+        writeln!(w, "    let cut_col_here = cut_col(window, col);")?;
+        writeln!(w, "    let key = line + stored_col(window, col);")?;
+        self.load_other(w, "k", "key", 1)?;
+        self.load_other(w, "v", "key", 2)?;
         for (a, c) in self.block() {
-            for s in 0..keys {
-                let dot = self.dot(&format!("q_{a}_{c}"), &format!("k_{s}"));
-                writeln!(w, "    let out_{a}_{c}_{s} = apart_{a} || off_{s}_{c};")?;
-                writeln!(
-                    w,
-                    "    let s_{a}_{c}_{s} = select({dot} + g_{a}_{}, LOWEST, out_{a}_{c}_{s});",
-                    c + keys - 1 - s
-                )?;
-            }
-            let mut largest = format!("largest_{a}_{c}");
-            for s in 0..keys {
-                largest = format!("max({largest}, s_{a}_{c}_{s})");
-            }
-            writeln!(w, "    let m_{a}_{c} = {largest};")?;
+            let score = self.dot(&format!("q_{a}_{c}"), "k");
+            writeln!(
+                w,
+                "    let out_{a}_{c} = apart_{a} || (cut_col_here != cut_col_{c});"
+            )?;
+            writeln!(
+                w,
+                "    let s_{a}_{c} = select({score} + g_{a}_{c}, LOWEST, out_{a}_{c});"
+            )?;
+            writeln!(w, "    let m_{a}_{c} = max(largest_{a}_{c}, s_{a}_{c});")?;
             writeln!(
                 w,
                 "    let shrink_{a}_{c} = exp(largest_{a}_{c} - m_{a}_{c});"
             )?;
             writeln!(w, "    largest_{a}_{c} = m_{a}_{c};")?;
             // What exp makes of a very negative number is small, not always 0; an excluded key has weight 0.
-            for s in 0..keys {
-                writeln!(
-                    w,
-                    "    let e_{a}_{c}_{s} = select(exp(s_{a}_{c}_{s} - m_{a}_{c}), 0.0f, out_{a}_{c}_{s});"
-                )?;
-            }
-            let terms: Vec<String> = (0..keys).map(|s| format!("e_{a}_{c}_{s}")).collect();
             writeln!(
                 w,
-                "    sum_{a}_{c} = sum_{a}_{c} * shrink_{a}_{c} + {};",
-                terms.join(" + ")
+                "    let e_{a}_{c} = select(exp(s_{a}_{c} - m_{a}_{c}), 0.0f, out_{a}_{c});"
+            )?;
+            writeln!(
+                w,
+                "    sum_{a}_{c} = sum_{a}_{c} * shrink_{a}_{c} + e_{a}_{c};"
             )?;
             for i in 0..self.n_quads() {
-                let terms: Vec<String> = (0..keys)
-                    .map(|s| format!("e_{a}_{c}_{s} * v_{s}_{i}"))
-                    .collect();
                 writeln!(
                     w,
-                    "    y_{a}_{c}_{i} = y_{a}_{c}_{i} * shrink_{a}_{c} + {};",
-                    terms.join(" + ")
+                    "    y_{a}_{c}_{i} = y_{a}_{c}_{i} * shrink_{a}_{c} + e_{a}_{c} * v_{i};"
                 )?;
             }
         }
-        self.close_loop(w, "col", keys, "params.window_width")?;
-        self.close_loop(w, "row", 1, "params.window_height")?;
+        self.close_loop(w, "col", "params.window_width")?;
+        self.close_loop(w, "row", "params.window_height")?;
         for (a, c) in self.block() {
             writeln!(
                 w,
@@ -549,7 +511,7 @@ fn {entry}(
         }
         self.sums(w, "dq")?;
         self.open_rows(w)?;
-        self.slide_queries(w, 1)?;
+        self.slide_queries(w)?;
         for (a, c) in self.block() {
             writeln!(w, "    var d_{a}_{c} = 0.0f;")?;
         }
@@ -560,7 +522,7 @@ fn {entry}(
             )?;
         }
         writeln!(w, "    var col = 0u;\n    loop {{")?;
-        self.slide_on(w, 1)?;
+        self.slide_on(w, "block_col + last_col - col")?;
         writeln!(w, "    let cut_col_here = cut_col(window, col);")?;
         writeln!(w, "    let key = line + stored_col(window, col);")?;
         self.load_other(w, "k", "key", 1)?;
@@ -600,7 +562,7 @@ fn {entry}(
             }
             writeln!(w, "    d_{a}_0 = 0.0f;")?;
         }
-        self.close_loop(w, "col", 1, "params.window_width")?;
+        self.close_loop(w, "col", "params.window_width")?;
         writeln!(w, "    if (BIAS) {{")?;
         for (a, c) in self.block().filter(|(_, c)| *c > 0) {
             writeln!(
@@ -610,9 +572,9 @@ fn {entry}(
             )?;
         }
         writeln!(w, "    }}")?;
-        self.close_loop(w, "row", 1, "params.window_height")?;
+        self.close_loop(w, "row", "params.window_height")?;
         self.store_block(w, "dq", 0, true)?;
-        self.close_loop(w, "block", 1, "end")?;
+        self.close_loop(w, "block", "end")?;
         writeln!(w, "}}")
     }
 
@@ -653,15 +615,7 @@ fn {entry}(
             }
         }
         writeln!(w, "    var col = 0u;\n    loop {{")?;
-        for a in 0..rows {
-            for c in (1..cols).rev() {
-                writeln!(w, "    g_{a}_{c} = g_{a}_{};", c - 1)?;
-            }
-            writeln!(
-                w,
-                "    g_{a}_0 = bias_at(table_{a}, col + last_col - block_col, head);"
-            )?;
-        }
+        self.slide_on(w, "col + last_col - block_col")?;
         writeln!(w, "    let cut_col_here = cut_col(window, col);")?;
         writeln!(w, "    let query = line + stored_col(window, col);")?;
         writeln!(
@@ -691,8 +645,8 @@ fn {entry}(
                 writeln!(w, "    dv_{a}_{c}_{i} += p_{a}_{c} * dy_{i};")?;
             }
         }
-        self.close_loop(w, "col", 1, "params.window_width")?;
-        self.close_loop(w, "row", 1, "params.window_height")?;
+        self.close_loop(w, "col", "params.window_width")?;
+        self.close_loop(w, "row", "params.window_height")?;
         self.store_block(w, "dk", 1, true)?;
         self.store_block(w, "dv", 2, false)?;
         writeln!(w, "}}")
