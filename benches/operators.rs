@@ -1,20 +1,30 @@
 //! Every bench case of every operator, timed on the device: `cargo bench --features check --bench operators -- matmul`.
+//! `AFFEKT_LIMITS=default` takes the default profile, WebGPU's limits and no features; times are by wall clock then.
 //!
 //! Times are GPU timestamps around the dispatches of one call, after warm-up, with caches as the call before left them.
 //! Throughput is of compulsory bytes (each input read once, each output written once), or of flops where the operator
 //! has more than 16 of them per byte.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use affekt::gpu::Limits;
 use affekt::ops;
 use affekt::ops::op::Meta;
 use affekt::ops::probe::{inputs_of, upload};
-use affekt::{Device, Tensor};
+use affekt::{Device, DeviceOptions, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 fn operators(criterion: &mut Criterion) {
-    let device = Device::open_default().expect("benches need an adapter");
-    eprintln!("adapter: {}", device.adapter().label());
+    let limits = match std::env::var("AFFEKT_LIMITS").as_deref() {
+        Ok("default") => Limits::Default,
+        _ => Limits::Full,
+    };
+    let device = Device::open(DeviceOptions {
+        limits,
+        ..DeviceOptions::default()
+    })
+    .expect("benches need an adapter");
+    eprintln!("adapter: {}, {limits:?} limits", device.adapter().label());
     for op in ops::all() {
         for case in op.cases().iter().filter(|c| c.bench) {
             let attrs = case
@@ -54,6 +64,14 @@ fn operators(criterion: &mut Criterion) {
                 });
             group.bench_function(BenchmarkId::from_parameter(&case.label), |b| {
                 b.iter_custom(|n| {
+                    if !device.caps().timestamps {
+                        let begin = Instant::now();
+                        for _ in 0..n {
+                            call().expect("bench cases run");
+                        }
+                        device.wait().expect("the device is there");
+                        return begin.elapsed();
+                    }
                     let mut total = Duration::ZERO;
                     for _ in 0..n {
                         let ns = device.time_on_device(call).expect("timestamps");

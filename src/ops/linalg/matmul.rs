@@ -750,6 +750,9 @@ impl Op for Matmul {
         let domain = Domain::Uniform(-1.0, 1.0);
         let case =
             |label: &str, a: &[usize], b: &[usize]| Case::new(label).f32(a, domain).f32(b, domain);
+        let bench = |label: &str, a: &[usize], b: &[usize]| {
+            case(label, a, b).absent().bench().no_gradient()
+        };
         vec![
             case("verify", &[67, 21], &[21, 35]).absent(),
             case("one_element", &[1, 1], &[1, 1]).absent(),
@@ -784,30 +787,17 @@ impl Op for Matmul {
             case("matrices_by_vector", &[2, 5, 13], &[13]).f32(&[1], domain),
             case("empty_inner", &[3, 0], &[0, 4]).absent(),
             case("empty", &[0, 3], &[3, 4]).absent().no_gradient(),
-            case("square_512", &[512, 512], &[512, 512])
-                .absent()
-                .bench()
-                .no_gradient(),
-            case("square_1024", &[1024, 1024], &[1024, 1024])
-                .absent()
-                .bench()
-                .no_gradient(),
-            case("8192x32x96", &[8192, 32], &[32, 96])
-                .absent()
-                .bench()
-                .no_gradient(),
-            case("2048x64x256", &[2048, 64], &[64, 256])
-                .absent()
-                .bench()
-                .no_gradient(),
-            case("1000x517x333", &[1000, 517], &[517, 333])
-                .absent()
-                .bench()
-                .no_gradient(),
-            case("64_of_64x16x64", &[64, 64, 16], &[64, 16, 64])
-                .absent()
-                .bench()
-                .no_gradient(),
+            bench("square_512", &[512, 512], &[512, 512]),
+            bench("square_1024", &[1024, 1024], &[1024, 1024]),
+            // A layer's product, and those of its gradients: by the input, by the weight.
+            bench("8192x32x96", &[8192, 32], &[32, 96]),
+            bench("8192x96x32_by_input", &[8192, 96], &[32, 96]).attr("transpose_b", true),
+            bench("32x8192x96_by_weight", &[8192, 32], &[8192, 96]).attr("transpose_a", true),
+            bench("2048x64x256", &[2048, 64], &[64, 256]),
+            bench("2048x256x64_by_input", &[2048, 256], &[64, 256]).attr("transpose_b", true),
+            bench("64x2048x256_by_weight", &[2048, 64], &[2048, 256]).attr("transpose_a", true),
+            bench("1000x517x333", &[1000, 517], &[517, 333]),
+            bench("64_of_64x16x64", &[64, 64, 16], &[64, 16, 64]),
         ]
     }
 
