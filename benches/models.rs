@@ -70,14 +70,19 @@ fn speech_swin(criterion: &mut Criterion) {
     let mut step = Step::new().expect("benches need an adapter");
     eprintln!("adapter: {}", step.device.adapter().label());
     step.whole().expect("a step");
-    eprintln!("first step, with verification: {:.2} s", begin.elapsed().as_secs_f64());
+    eprintln!(
+        "first step, with verification: {:.2} s",
+        begin.elapsed().as_secs_f64()
+    );
     step.whole().expect("a step");
     let before = step.device.stream_stats();
     step.whole().expect("a step");
     let after = step.device.stream_stats();
     eprintln!("{before:?}\n{after:?}\n{:?}", step.device.memory());
     let mut group = criterion.benchmark_group("speech_swin_small_16");
-    group.sample_size(15).measurement_time(Duration::from_secs(4));
+    group
+        .sample_size(15)
+        .measurement_time(Duration::from_secs(4));
     for (i, part) in ["forward", "backward", "optimizer"].into_iter().enumerate() {
         group.bench_function(part, |b| {
             b.iter_custom(|n| (0..n).map(|_| step.parts().expect("a step")[i]).sum());

@@ -21,6 +21,10 @@ const ON_A_DEVICE: &[Test] = &[
         a_run_is_trained_tested_and_used,
     ),
     (
+        "another_corpus_is_tested_on_the_classes_it_shares",
+        another_corpus_is_tested_on_the_classes_it_shares,
+    ),
+    (
         "the_same_seed_gives_the_same_bits",
         the_same_seed_gives_the_same_bits,
     ),
@@ -256,6 +260,40 @@ fn a_run_is_trained_tested_and_used() {
     refused(
         &["predict", &out, audio.to_str().unwrap(), "--fold", "carl"],
         &["carl", "anna", "bert"],
+    );
+}
+
+fn another_corpus_is_tested_on_the_classes_it_shares() {
+    let corpus = corpus();
+    let out = path("shared");
+    trained(
+        &corpus,
+        &["--out", &out, "--epochs", "1", "--folds", "anna"],
+    );
+    // The classes of the run are falling, rising; this corpus lacks the first and begins with one of its own.
+    let mut lines = String::from("path,label,subject\n");
+    for k in 0..4 {
+        lines.push_str(&format!("audio/anna-false-{k}.wav,calm,anna\n"));
+        lines.push_str(&format!("audio/anna-true-{k}.wav,rising,anna\n"));
+    }
+    let other = file("other.csv", lines.as_bytes());
+    let output = run(&["eval", &out, "--data", &other, "--json"]);
+    let talk = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{talk}");
+    assert!(talk.contains("calm"), "{talk}");
+    let tested: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(tested["classes"], serde_json::json!(["falling", "rising"]));
+    assert_eq!(tested["n"], 4);
+    assert_eq!(tested["confusion"][0], serde_json::json!([0, 0]));
+    // With a class only, recall is the share of right answers.
+    assert_eq!(tested["uar"], tested["war"]);
+    let strange = file(
+        "strange.csv",
+        b"path,label,subject\naudio/anna-true-0.wav,calm,anna\n",
+    );
+    refused(
+        &["eval", &out, "--data", &strange],
+        &["falling, rising", "calm"],
     );
 }
 
