@@ -261,7 +261,7 @@ impl Demo {
                 "seconds_per_step": told.seconds_per_step,
                 "n_steps": told.n_steps,
                 "n_checks": told.checks.iter().map(|c| c.n_cases).sum::<usize>(),
-                "page": self.out,
+                "page": self.out.display().to_string(),
             });
             writeln!(out, "{object}")?;
         } else {

@@ -59,6 +59,11 @@ const ON_A_DEVICE: &[Test] = &[
         broken_recordings_are_one_line,
     ),
     ("a_spectrogram_is_a_picture", a_spectrogram_is_a_picture),
+    #[cfg(unix)]
+    (
+        "names_that_are_no_utf8_are_printed",
+        names_that_are_no_utf8_are_printed,
+    ),
 ];
 
 // ---- a corpus ----
@@ -713,6 +718,24 @@ fn wrong_calls_are_one_line() {
     refused(&["train", "speech-swin", "--data", &single], &["two"]);
     let one = file("one.csv", b"path,label,subject\na.wav,x,one\nb.wav,y,one\n");
     refused(&["train", "speech-swin", "--data", &one], &["1 subject"]);
+}
+
+/// Names of files are bytes on unix; JSON has them with a mark where they are no letters.
+#[cfg(unix)]
+fn names_that_are_no_utf8_are_printed() {
+    use std::os::unix::ffi::OsStrExt as _;
+    corpus();
+    let audio = folder().join("audio/bert-false-1.wav");
+    let picture = folder().join(std::ffi::OsStr::from_bytes(b"odd-\xff.png"));
+    let output = command(&["spectrogram", "--json"])
+        .args([&audio, &picture])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let said = object["file"].as_str().unwrap();
+    assert!(said.ends_with("odd-\u{fffd}.png"), "{said}");
+    assert!(picture.is_file());
 }
 
 fn a_spectrogram_is_a_picture() {
