@@ -220,13 +220,25 @@ fn finished(place: &Path, fold: &Fold, n_classes: usize) -> Result<Option<FoldRe
     }))
 }
 
-/// A folder name of a fold's name: letters, digits and dashes.
+/// A folder name of a fold's name: its letters, digits and underscores, a dash for anything else. Where that changed
+/// the name, a hash of the whole name follows, so that `a/b` and `a-b` do not write over each other.
 fn folder_name(fold: &str) -> String {
-    let word = |c: char| match c.is_alphanumeric() || c == '_' {
+    let word = |c: char| match c.is_alphanumeric() || c == '_' || c == '-' {
         true => c,
         false => '-',
     };
-    fold.chars().map(word).collect()
+    let name: String = fold.chars().map(word).collect();
+    if name == fold {
+        return name;
+    }
+    format!("{name}-{:08x}", hash(fold))
+}
+
+/// FNV-1a of 32 bits. Source: Fowler, Noll & Vo 1991.
+fn hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 impl Experiment {
@@ -500,4 +512,23 @@ fn write_json(file: &Path, value: &Value) -> Result<()> {
 
 fn write_text(file: &Path, text: &str) -> Result<()> {
     write_by_rename(file, text.as_bytes()).map_err(|e| Error::io(file, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_have_folders_of_their_own() {
+        for plain in ["03", "anna", "fold_1", "x-y", "łucja"] {
+            assert_eq!(folder_name(plain), plain);
+        }
+        let names = ["x-y", "x/y", "x y", "x.y", "../x", "..", ".", "a\\b"].map(folder_name);
+        for (i, name) in names.iter().enumerate() {
+            assert!(!names[..i].contains(name), "{names:?}");
+            assert!(!name.contains(['/', '\\', '.']), "{names:?}");
+        }
+        // A run is resumed by it: the first of the authors' test vectors.
+        assert_eq!(hash("a"), 0xe40c_292c);
+    }
 }
