@@ -205,7 +205,8 @@ fn finished(place: &Path, fold: &Fold, n_classes: usize) -> Result<Option<FoldRe
     for reference in 0..n_classes {
         for predicted in 0..n_classes {
             let count = line["confusion"][reference][predicted].as_u64();
-            for _ in 0..count.ok_or_else(wrong)? {
+            let possible = |n: &u64| *n <= fold.test.len() as u64;
+            for _ in 0..count.filter(possible).ok_or_else(wrong)? {
                 confusion.add(reference, predicted)?;
             }
         }
@@ -412,14 +413,24 @@ impl Trained {
             let note = &found.progress.model;
             let wrong = |what: &str| Error::format(&file, format!("no checkpoint: {what}"));
             let text = |key: &str| note[key].as_str().ok_or_else(|| wrong("no model"));
-            let n_classes = note["classes"].as_array().map_or(0, Vec::len);
+            let named = note["classes"].as_array().into_iter().flatten();
+            let classes: Option<Vec<String>> =
+                named.map(|c| Some(c.as_str()?.to_string())).collect();
+            let classes = classes.ok_or_else(|| wrong("a class that is no text"))?;
             let model = models::speech(text("name")?)?.build(
                 device,
                 text("config")?,
-                n_classes,
+                classes.len(),
                 found.progress.seed,
             )?;
             found.restore_model(model.as_ref())?;
+            let [mels, _] = model.input();
+            let n = found.normalisation.mean.len();
+            if n != mels {
+                return Err(wrong(&format!(
+                    "statistics of {n} mels, its model takes {mels}"
+                )));
+            }
             if !about.is_null() && about != *note {
                 return Err(wrong("its model is another than that of the fold before"));
             }

@@ -602,10 +602,46 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
         "\"shape\":[32,96]",
         &["is [32, 96], expected [96, 32]"],
     );
+    // A number of the same length instead of a name: there are two classes, and one of them has none.
+    changed(
+        r#"\"classes\":[\"falling\","#,
+        r#"\"classes\":[12345678901,"#,
+        &["class that is no text"],
+    );
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     refused(
         &["predict", &out, audio],
         &["checkpoint.safetensors", "cut short"],
+    );
+    // Statistics of fewer mels: both tensors lose their last number.
+    let shortened = {
+        let mut head: Value = serde_json::from_str(&header).unwrap();
+        let mut tail = bytes[8 + n..].to_vec();
+        for name in ["input.deviation", "input.mean"] {
+            let ends = head[name]["data_offsets"].clone();
+            let (from, to) = (ends[0].as_u64().unwrap(), ends[1].as_u64().unwrap());
+            tail.drain(to as usize - 4..to as usize);
+            for (_, tensor) in head.as_object_mut().unwrap() {
+                let ends = tensor.get_mut("data_offsets").and_then(Value::as_array_mut);
+                for end in ends.into_iter().flatten() {
+                    let at = end.as_u64().unwrap();
+                    if at > from {
+                        *end = (at - 4).into();
+                    }
+                }
+            }
+            head[name]["shape"] = serde_json::json!([63]);
+        }
+        let head = head.to_string();
+        let mut new = (head.len() as u64).to_le_bytes().to_vec();
+        new.extend(head.as_bytes());
+        new.extend(tail);
+        new
+    };
+    std::fs::write(&file, shortened).unwrap();
+    refused(
+        &["predict", &out, audio],
+        &["statistics of 63 mels, its model takes 64"],
     );
     std::fs::write(&file, b"").unwrap();
     refused(
