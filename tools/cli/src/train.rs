@@ -150,9 +150,10 @@ impl Train {
             recipe.batch_size = batch_size as usize;
         }
         if let Some(lr) = self.lr {
-            if !(lr > 0.0 && lr.is_finite()) {
+            // The device computes in f32.
+            if !(lr > 0.0 && lr <= f64::from(f32::MAX)) {
                 return Err(Failure::Wrong(format!(
-                    "--lr {lr}: expected a number above 0"
+                    "--lr {lr}: expected a number above 0, at most 3.4e38"
                 )));
             }
             recipe.lr = lr;

@@ -41,6 +41,10 @@ const ON_A_DEVICE: &[Test] = &[
         "a_loss_that_is_no_number_stops",
         a_loss_that_is_no_number_stops,
     ),
+    (
+        "a_checkpoint_is_finite_or_not_written",
+        a_checkpoint_is_finite_or_not_written,
+    ),
     #[cfg(unix)]
     (
         "a_full_disk_leaves_the_last_checkpoint",
@@ -443,11 +447,47 @@ fn a_loss_that_is_no_number_stops() {
     assert!(last.contains("the gradient of "), "{last}");
     // Whatever was saved before is finite.
     if let Ok(bytes) = std::fs::read(Path::new(&out).join("anna/checkpoint.safetensors")) {
-        let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        for word in bytes[8 + n..].chunks_exact(4) {
-            assert!(f32::from_le_bytes(word.try_into().unwrap()).is_finite());
-        }
+        assert!(all_finite(&bytes));
     }
+}
+
+fn a_checkpoint_is_finite_or_not_written() {
+    let corpus = corpus();
+    let out = path("overflowed");
+    // So large that the first step overflows f32: the loss before it is finite, and a checkpoint is due after it.
+    let arguments = [
+        "--out",
+        &out,
+        "--epochs",
+        "1",
+        "--batch-size",
+        "2",
+        "--folds",
+        "anna",
+        "--lr",
+        "3.4e38",
+        "--checkpoint-steps",
+        "1",
+    ];
+    let output = run(&training(&corpus, &arguments));
+    let talk = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{talk}");
+    let last = talk.lines().last().unwrap();
+    assert!(last.starts_with("affekt: step "), "{last}");
+    assert!(last.ends_with(" is not finite"), "{last}");
+    assert!(last.contains("model."), "{last}");
+    let file = Path::new(&out).join("anna/checkpoint.safetensors");
+    if let Ok(bytes) = std::fs::read(file) {
+        assert!(all_finite(&bytes), "{last}");
+    }
+}
+
+/// Whether every number behind the header of a checkpoint is finite.
+fn all_finite(bytes: &[u8]) -> bool {
+    let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[8 + n..]
+        .chunks_exact(4)
+        .all(|word| f32::from_le_bytes(word.try_into().unwrap()).is_finite())
 }
 
 /// Runs a training until it has written a checkpoint, and kills it then.
@@ -737,6 +777,7 @@ fn wrong_calls_are_one_line() {
     train(&["--folds", "carl"], &["carl", "anna", "bert"]);
     train(&["--epochs", "0"], &["epochs"]);
     train(&["--lr", "-1"], &["-1"]);
+    train(&["--lr", "1e39"], &["lr", "3.4e38"]);
     train(&["--ema", "1"], &["ema"]);
     train(&["--resume"], &["--out"]);
     refused(
