@@ -97,6 +97,12 @@ impl Train {
                 model.configs.join(", ")
             )));
         }
+        let Some(last) = self.seed.checked_add(self.seeds - 1) else {
+            return Err(Failure::Wrong(format!(
+                "--seed {} --seeds {}: there is no seed beyond 2^64 - 1",
+                self.seed, self.seeds
+            )));
+        };
         let recipe = self.recipe()?;
         let protocol: Protocol = self.protocol.parse()?;
         let corpus = Corpus::open(&self.data, None)?;
@@ -121,7 +127,7 @@ impl Train {
         let front_end = FrontEnd::default();
         let data = read(&device, &corpus, &front_end)?;
         let mut trained = Vec::new();
-        for seed in self.seed..self.seed.saturating_add(self.seeds) {
+        for seed in self.seed..=last {
             let experiment = Experiment {
                 model: self.model.clone(),
                 config: self.config.clone(),
@@ -170,10 +176,11 @@ impl Train {
 
     /// The folds that were asked for; all if none was.
     fn wanted(&self, folds: Vec<Fold>) -> Result<Vec<Fold>, Failure> {
-        let is = |fold: &Fold, name: &str| {
-            fold.name == name || fold.name.rsplit(' ').next() == Some(name)
-        };
-        if let Some(name) = self.folds.iter().find(|n| !folds.iter().any(|f| is(f, n))) {
+        if let Some(name) = self
+            .folds
+            .iter()
+            .find(|n| !folds.iter().any(|f| f.name == **n))
+        {
             let known: Vec<&str> = folds.iter().map(|f| f.name.as_str()).collect();
             return Err(Failure::Wrong(format!(
                 "no fold {name:?}; there is {}",
@@ -183,7 +190,7 @@ impl Train {
         let all = self.folds.is_empty();
         Ok(folds
             .into_iter()
-            .filter(|f| all || self.folds.iter().any(|n| is(f, n)))
+            .filter(|f| all || self.folds.contains(&f.name))
             .collect())
     }
 

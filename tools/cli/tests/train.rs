@@ -776,6 +776,10 @@ fn wrong_calls_are_one_line() {
     split("fixed:carl", &["carl"]);
     train(&["--folds", "carl"], &["carl", "anna", "bert"]);
     train(&["--epochs", "0"], &["epochs"]);
+    train(
+        &["--seed", "18446744073709551615", "--seeds", "2"],
+        &["18446744073709551615"],
+    );
     train(&["--lr", "-1"], &["-1"]);
     train(&["--lr", "1e39"], &["lr", "3.4e38"]);
     train(&["--ema", "1"], &["ema"]);
@@ -788,11 +792,33 @@ fn wrong_calls_are_one_line() {
         &["train", "speech-swin", "--data", &path("absent")],
         &["absent"],
     );
+    // A fold is named in full: Smith is neither of these two.
+    let smiths = file(
+        "smiths.csv",
+        b"path,label,subject\na.wav,x,Ann Smith\nb.wav,y,Ann Smith\nc.wav,x,Bob Smith\nd.wav,y,Bob Smith\n",
+    );
+    for name in ["a.wav", "b.wav", "c.wav", "d.wav", "e.wav"] {
+        file(name, b"");
+    }
+    refused(
+        &[
+            "train",
+            "speech-swin",
+            "--data",
+            &smiths,
+            "--folds",
+            "Smith",
+        ],
+        &["no fold \"Smith\"; there is Ann Smith, Bob Smith"],
+    );
     let single = file(
         "single.csv",
-        b"path,label,subject\na.wav,x,one\nb.wav,y,two\nc.wav,y,one\n",
+        b"path,label,subject\na.wav,x,one\nb.wav,y,one\nc.wav,x,two\nd.wav,x,three\ne.wav,y,three\n",
     );
-    refused(&["train", "speech-swin", "--data", &single], &["two"]);
+    refused(
+        &["train", "speech-swin", "--data", &single],
+        &["subject two has one class only (x)"],
+    );
     let one = file("one.csv", b"path,label,subject\na.wav,x,one\nb.wav,y,one\n");
     refused(&["train", "speech-swin", "--data", &one], &["1 subject"]);
 }
