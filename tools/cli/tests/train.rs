@@ -62,6 +62,10 @@ const ON_A_DEVICE: &[Test] = &[
         "broken_recordings_are_one_line",
         broken_recordings_are_one_line,
     ),
+    (
+        "a_short_demonstration_leaves_a_page",
+        a_short_demonstration_leaves_a_page,
+    ),
     ("a_spectrogram_is_a_picture", a_spectrogram_is_a_picture),
     #[cfg(unix)]
     (
@@ -839,6 +843,28 @@ fn names_that_are_no_utf8_are_printed() {
     let said = object["file"].as_str().unwrap();
     assert!(said.ends_with("odd-\u{fffd}.png"), "{said}");
     assert!(picture.is_file());
+}
+
+fn a_short_demonstration_leaves_a_page() {
+    let page = path("demo.html");
+    let short = ["demo", "--utterances", "40", "--epochs", "1", "--json"];
+    let output = command(&short).args(["--out", &page]).output().unwrap();
+    let talk = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{talk}");
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Forty utterances in batches of sixteen.
+    assert_eq!(object["n_steps"], 3);
+    assert!(object["n_checks"].as_u64().unwrap() >= 14, "{object}");
+    for key in ["accuracy", "baseline"] {
+        let share = object[key].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&share), "{object}");
+    }
+    assert!(std::fs::read_to_string(&page).unwrap().contains("<svg"));
+    // Where no page can be written, that is said before the work: one line and no talk of kernels or speech.
+    let nowhere = path("nowhere/demo.html");
+    refused(&["demo", "--out", &nowhere], &["nowhere/demo.html"]);
+    std::fs::create_dir_all(path("taken.html")).unwrap();
+    refused(&["demo", "--out", &path("taken.html")], &["taken.html"]);
 }
 
 fn a_spectrogram_is_a_picture() {
