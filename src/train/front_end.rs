@@ -38,20 +38,23 @@ impl Default for FrontEnd {
 const FLOOR: f64 = 1e-6;
 
 impl FrontEnd {
-    /// The spectrogram of a recording.
+    /// The spectrogram of a recording; one of another sample rate is resampled first.
     ///
-    /// Errors: those of [`Clip::read`]; [`Error::Format`] for another sample rate, or fewer samples than half a frame.
+    /// Errors: those of [`Clip::read`]; [`Error::Format`] for less than a quarter of the sample rate, which leaves most bands
+    /// empty, or fewer samples than half a frame.
     pub fn read(&self, device: &Device, file: &Path) -> Result<Spectrogram> {
         let clip = Clip::read(file)?;
-        if clip.sample_rate_hz != self.sample_rate_hz {
+        let lowest_hz = self.sample_rate_hz / 4;
+        if clip.sample_rate_hz < lowest_hz {
             return Err(Error::format(
                 file,
                 format!(
-                    "{} Hz, expected {} Hz; resample it first",
-                    clip.sample_rate_hz, self.sample_rate_hz
+                    "{} Hz, expected at least {lowest_hz} Hz",
+                    clip.sample_rate_hz
                 ),
             ));
         }
+        let clip = clip.resample(self.sample_rate_hz)?;
         let least = self.n_fft / 2 + 1;
         if clip.samples.len() < least {
             return Err(Error::format(
