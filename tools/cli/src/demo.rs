@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::outcome::{Failure, Outcome, say};
 use crate::print;
-use crate::progress::{Progress, bar, clock};
+use crate::progress::{Progress, bar, clock, loss};
 use crate::session::Session;
 
 /// Check the kernels and train a model on synthetic emotional speech, without any data
@@ -173,9 +173,9 @@ impl Demo {
                 Event::Step { step, n_steps } => {
                     let each = started.elapsed().as_secs_f64() / step as f64;
                     progress.show(&format!(
-                        "training {} {step}/{n_steps}, loss {:.3}, {each:.2} s a step, {} left",
+                        "training {} {step}/{n_steps}, loss {}, {each:.2} s a step, {} left",
                         bar(step as f64 / n_steps as f64),
-                        recent(&losses),
+                        loss(recent(&losses)),
                         clock(each * (n_steps - step) as f64)
                     ));
                 }

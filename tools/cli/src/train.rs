@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::outcome::{Failure, Outcome, say};
 use crate::print;
-use crate::progress::{Progress, bar, clock};
+use crate::progress::{Progress, bar, clock, loss};
 use crate::session::Session;
 
 /// Train a model on a corpus and test it on speakers that it has not heard
@@ -363,10 +363,10 @@ impl Watcher {
                 let each = spent / self.n_steps as f64;
                 let left = (self.n_folds - place) as f64 * n_steps as f64 - step as f64;
                 self.progress.show(&format!(
-                    "{} {} step {step}/{n_steps}, loss {:.3}, {each:.2} s a step, {} left",
+                    "{} {} step {step}/{n_steps}, loss {}, {each:.2} s a step, {} left",
                     bar(share),
                     fold.name,
-                    self.loss,
+                    loss(self.loss),
                     clock(left * each)
                 ));
             }
