@@ -118,10 +118,17 @@ impl Train {
             folds.len(),
             device.adapter().label()
         ));
-        for file in corpus.unknown.iter().take(3) {
+        const SHOWN: usize = 3;
+        for file in corpus.unknown.iter().take(SHOWN) {
             say(&format!(
                 "left out, its name has no place in the layout: {}",
                 file.display()
+            ));
+        }
+        if corpus.unknown.len() > SHOWN {
+            say(&format!(
+                "and {} files more are left out",
+                corpus.unknown.len() - SHOWN
             ));
         }
         let front_end = FrontEnd::default();
