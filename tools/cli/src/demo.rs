@@ -52,8 +52,10 @@ pub struct Demo {
 /// What the training and its kernels call.
 const OPERATORS: &[&str] = &[
     "stft",
+    "power",
     "mel",
     "log",
+    "permute",
     "matmul",
     "layer_norm",
     "gelu",
