@@ -239,6 +239,13 @@ impl Corpus {
         Ok(corpus)
     }
 
+    /// Only the recordings for which `keeps` says so; the classes stay.
+    pub fn only(&self, keeps: impl Fn(&Item) -> bool) -> Corpus {
+        let mut corpus = self.clone();
+        corpus.items.retain(keeps);
+        corpus
+    }
+
     /// Only the recordings of some classes, which become the classes in the order given.
     ///
     /// Errors: [`Error::Format`] if the corpus has no recording of one of them.
@@ -253,10 +260,8 @@ impl Corpus {
                 ),
             ));
         }
-        let mut corpus = self.clone();
-        let kept = |item: &Item| classes.contains(&self.classes[item.label]);
-        corpus.items.retain(kept);
-        corpus.with_classes(classes)
+        self.only(|item| classes.contains(&self.classes[item.label]))
+            .with_classes(classes)
     }
 
     /// How many items each class has.

@@ -50,7 +50,8 @@ const FORMAT: u64 = 1;
 
 /// Writes a checkpoint beside the old one and renames it.
 ///
-/// Errors: [`Error::Io`], [`Error::DeviceLost`]; the old checkpoint is still there then.
+/// Errors: [`Error::Io`], [`Error::DeviceLost`]; [`Error::NotFinite`] for a parameter, moment or average that is not: a
+/// loss tells of it one step later only. The old checkpoint is still there then.
 pub fn save(
     path: &Path,
     model: &dyn Module,
@@ -83,7 +84,14 @@ pub fn save(
         tensors.push((name.to_string(), tensor));
     }
     let named: Vec<(&str, &Tensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
-    file::save_with_note(path, &named, &progress.to_json(optimizer).to_string())
+    let note = progress.to_json(optimizer).to_string();
+    file::save_finite_with_note(path, &named, &note).map_err(|error| match error {
+        Error::NotFinite { what, .. } => Error::NotFinite {
+            what,
+            step: Some(progress.step),
+        },
+        other => other,
+    })
 }
 
 /// Reads a checkpoint onto a device.

@@ -205,7 +205,8 @@ fn finished(place: &Path, fold: &Fold, n_classes: usize) -> Result<Option<FoldRe
     for reference in 0..n_classes {
         for predicted in 0..n_classes {
             let count = line["confusion"][reference][predicted].as_u64();
-            for _ in 0..count.ok_or_else(wrong)? {
+            let possible = |n: &u64| *n <= fold.test.len() as u64;
+            for _ in 0..count.filter(possible).ok_or_else(wrong)? {
                 confusion.add(reference, predicted)?;
             }
         }
@@ -220,13 +221,25 @@ fn finished(place: &Path, fold: &Fold, n_classes: usize) -> Result<Option<FoldRe
     }))
 }
 
-/// A folder name of a fold's name: letters, digits and dashes.
+/// A folder name of a fold's name: its letters, digits and underscores, a dash for anything else. Where that changed
+/// the name, a hash of the whole name follows, so that `a/b` and `a-b` do not write over each other.
 fn folder_name(fold: &str) -> String {
-    let word = |c: char| match c.is_alphanumeric() || c == '_' {
+    let word = |c: char| match c.is_alphanumeric() || c == '_' || c == '-' {
         true => c,
         false => '-',
     };
-    fold.chars().map(word).collect()
+    let name: String = fold.chars().map(word).collect();
+    if name == fold {
+        return name;
+    }
+    format!("{name}-{:08x}", hash(fold))
+}
+
+/// FNV-1a of 32 bits. Source: Fowler, Noll & Vo 1991.
+fn hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 impl Experiment {
@@ -400,14 +413,24 @@ impl Trained {
             let note = &found.progress.model;
             let wrong = |what: &str| Error::format(&file, format!("no checkpoint: {what}"));
             let text = |key: &str| note[key].as_str().ok_or_else(|| wrong("no model"));
-            let n_classes = note["classes"].as_array().map_or(0, Vec::len);
+            let named = note["classes"].as_array().into_iter().flatten();
+            let classes: Option<Vec<String>> =
+                named.map(|c| Some(c.as_str()?.to_string())).collect();
+            let classes = classes.ok_or_else(|| wrong("a class that is no text"))?;
             let model = models::speech(text("name")?)?.build(
                 device,
                 text("config")?,
-                n_classes,
+                classes.len(),
                 found.progress.seed,
             )?;
             found.restore_model(model.as_ref())?;
+            let [mels, _] = model.input();
+            let n = found.normalisation.mean.len();
+            if n != mels {
+                return Err(wrong(&format!(
+                    "statistics of {n} mels, its model takes {mels}"
+                )));
+            }
             if !about.is_null() && about != *note {
                 return Err(wrong("its model is another than that of the fold before"));
             }
@@ -500,4 +523,23 @@ fn write_json(file: &Path, value: &Value) -> Result<()> {
 
 fn write_text(file: &Path, text: &str) -> Result<()> {
     write_by_rename(file, text.as_bytes()).map_err(|e| Error::io(file, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_have_folders_of_their_own() {
+        for plain in ["03", "anna", "fold_1", "x-y", "łucja"] {
+            assert_eq!(folder_name(plain), plain);
+        }
+        let names = ["x-y", "x/y", "x y", "x.y", "../x", "..", ".", "a\\b"].map(folder_name);
+        for (i, name) in names.iter().enumerate() {
+            assert!(!names[..i].contains(name), "{names:?}");
+            assert!(!name.contains(['/', '\\', '.']), "{names:?}");
+        }
+        // A run is resumed by it: the first of the authors' test vectors.
+        assert_eq!(hash("a"), 0xe40c_292c);
+    }
 }

@@ -38,20 +38,23 @@ impl Default for FrontEnd {
 const FLOOR: f64 = 1e-6;
 
 impl FrontEnd {
-    /// The spectrogram of a recording.
+    /// The spectrogram of a recording; one of another sample rate is resampled first.
     ///
-    /// Errors: those of [`Clip::read`]; [`Error::Format`] for another sample rate, or fewer samples than half a frame.
+    /// Errors: those of [`Clip::read`]; [`Error::Format`] for less than a quarter of the sample rate, which leaves most bands
+    /// empty, or fewer samples than half a frame.
     pub fn read(&self, device: &Device, file: &Path) -> Result<Spectrogram> {
         let clip = Clip::read(file)?;
-        if clip.sample_rate_hz != self.sample_rate_hz {
+        let lowest_hz = self.sample_rate_hz / 4;
+        if clip.sample_rate_hz < lowest_hz {
             return Err(Error::format(
                 file,
                 format!(
-                    "{} Hz, expected {} Hz; resample it first",
-                    clip.sample_rate_hz, self.sample_rate_hz
+                    "{} Hz, expected at least {lowest_hz} Hz",
+                    clip.sample_rate_hz
                 ),
             ));
         }
+        let clip = clip.resample(self.sample_rate_hz)?;
         let least = self.n_fft / 2 + 1;
         if clip.samples.len() < least {
             return Err(Error::format(
@@ -132,13 +135,35 @@ impl FrontEnd {
         })
     }
 
+    /// Nothing for numbers that no recording needs: tables and resampled sound would take any memory.
     pub(crate) fn of_json(value: &Value) -> Option<Self> {
-        let size = |key: &str| usize::try_from(value[key].as_u64()?).ok();
+        let size = |key: &str, most: u64| {
+            let number = value[key].as_u64()?;
+            (1..=most).contains(&number).then_some(number as usize)
+        };
         Some(FrontEnd {
-            sample_rate_hz: u32::try_from(value["sample_rate_hz"].as_u64()?).ok()?,
-            n_fft: size("n_fft")?,
-            hop: size("hop")?,
-            mels: size("mels")?,
+            sample_rate_hz: size("sample_rate_hz", 1_000_000)? as u32,
+            n_fft: size("n_fft", 65_536)?,
+            hop: size("hop", 65_536)?,
+            mels: size("mels", 1024)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_back_and_lies_are_not() {
+        let usual = FrontEnd::default();
+        assert_eq!(FrontEnd::of_json(&usual.to_json()), Some(usual.clone()));
+        for key in ["sample_rate_hz", "n_fft", "hop", "mels"] {
+            for lie in [json!(0), json!(1u64 << 40), json!("many"), Value::Null] {
+                let mut value = usual.to_json();
+                value[key] = lie;
+                assert_eq!(FrontEnd::of_json(&value), None, "{value}");
+            }
+        }
     }
 }

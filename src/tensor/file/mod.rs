@@ -84,7 +84,7 @@ pub fn load_with_note(
 /// # }
 /// ```
 pub fn save(path: impl AsRef<Path>, tensors: &[(&str, &Tensor)]) -> Result<()> {
-    save_all(path.as_ref(), tensors, None)
+    save_all(path.as_ref(), tensors, None, Numbers::Any)
 }
 
 /// As [`save`], to a safetensors file, with a text of one's own in its header. Equal tensors and text give equal bytes.
@@ -95,10 +95,34 @@ pub fn save_with_note(
     tensors: &[(&str, &Tensor)],
     note: &str,
 ) -> Result<()> {
-    save_all(path.as_ref(), tensors, Some(note))
+    save_all(path.as_ref(), tensors, Some(note), Numbers::Any)
 }
 
-fn save_all(path: &Path, tensors: &[(&str, &Tensor)], note: Option<&str>) -> Result<()> {
+/// As [`save_with_note`], for what must be fit to go on from.
+///
+/// Errors: as there; [`Error::NotFinite`] with the name of the first `F32` tensor that holds such a number, and nothing is
+/// written.
+pub(crate) fn save_finite_with_note(
+    path: &Path,
+    tensors: &[(&str, &Tensor)],
+    note: &str,
+) -> Result<()> {
+    save_all(path, tensors, Some(note), Numbers::Finite)
+}
+
+/// Which numbers may be saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    Any,
+    Finite,
+}
+
+fn save_all(
+    path: &Path,
+    tensors: &[(&str, &Tensor)],
+    note: Option<&str>,
+    numbers: Numbers,
+) -> Result<()> {
     let format = Format::of(path)?;
     if let Some((i, (name, _))) = tensors
         .iter()
@@ -113,12 +137,26 @@ fn save_all(path: &Path, tensors: &[(&str, &Tensor)], note: Option<&str>) -> Res
     let stored = tensors
         .iter()
         .map(|(name, tensor)| {
+            let bytes = row_major(tensor)?;
+            let finite = |b: &[u8]| {
+                b.try_into()
+                    .is_ok_and(|b| f32::from_ne_bytes(b).is_finite())
+            };
+            if numbers == Numbers::Finite
+                && tensor.dtype() == DType::F32
+                && !bytes.chunks_exact(4).all(finite)
+            {
+                return Err(Error::NotFinite {
+                    what: name.to_string(),
+                    step: None,
+                });
+            }
             Ok(Stored {
                 name: name.to_string(),
                 dtype: tensor.dtype(),
                 shape: *tensor.shape(),
                 fortran: false,
-                bytes: Cow::Owned(row_major(tensor)?),
+                bytes: Cow::Owned(bytes),
             })
         })
         .collect::<Result<Vec<_>>>()?;

@@ -1,8 +1,9 @@
 //! `affekt demo`: no data, no arguments. Checks the kernels, trains a paper's model on made-up speech, writes a page.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ use serde_json::json;
 
 use crate::outcome::{Failure, Outcome, say};
 use crate::print;
-use crate::progress::{Progress, bar, clock};
+use crate::progress::{Progress, bar, clock, loss};
 use crate::session::Session;
 
 /// Check the kernels and train a model on synthetic emotional speech, without any data
@@ -51,8 +52,10 @@ pub struct Demo {
 /// What the training and its kernels call.
 const OPERATORS: &[&str] = &[
     "stft",
+    "power",
     "mel",
     "log",
+    "permute",
     "matmul",
     "layer_norm",
     "gelu",
@@ -70,10 +73,15 @@ const PER_SPEAKER: u32 = 20;
 /// Speakers from here on are heard in the test only.
 const FIRST_TEST_SPEAKER: u32 = 1_000_000;
 const N_TEST: u32 = 400;
+/// Utterances that are held as sound at once: 160 MB.
+const PART: u32 = 1000;
 
 impl Demo {
     pub fn run(&self, session: &Session) -> Outcome {
         let begin = Instant::now();
+        // Before minutes of training, not after.
+        can_be_written(&self.out)
+            .map_err(|e| Failure::Wrong(format!("{}: {e}", self.out.display())))?;
         let device = session.open(Limits::Full)?;
         say(&format!("adapter: {}", device.adapter().label()));
         let mut progress = Progress::default();
@@ -97,13 +105,16 @@ impl Demo {
         let mut spectrograms = Vec::new();
         let mut labels = Vec::new();
         for (first, n) in [(0, n_train), (FIRST_TEST_SPEAKER, N_TEST)] {
-            let (waves, classes) = self.speak(first, n);
-            for part in waves.chunks(50 * N_SAMPLES) {
-                spectrograms.extend(front_end.log_mels(&device, part, N_SAMPLES)?);
-                let share = spectrograms.len() as f64 / f64::from(n_train + N_TEST);
-                progress.show(&format!("speech {}", bar(share)));
+            // Waves are large; a part of them at a time.
+            for begin in (0..n).step_by(PART as usize) {
+                let (waves, classes) = self.speak(first, begin, PART.min(n - begin));
+                for part in waves.chunks(50 * N_SAMPLES) {
+                    spectrograms.extend(front_end.log_mels(&device, part, N_SAMPLES)?);
+                    let share = spectrograms.len() as f64 / f64::from(n_train + N_TEST);
+                    progress.show(&format!("speech {}", bar(share)));
+                }
+                labels.extend(classes);
             }
-            labels.extend(classes);
         }
         let train: Vec<usize> = (0..n_train as usize).collect();
         let test: Vec<usize> = (train.len()..spectrograms.len()).collect();
@@ -164,9 +175,9 @@ impl Demo {
                 Event::Step { step, n_steps } => {
                     let each = started.elapsed().as_secs_f64() / step as f64;
                     progress.show(&format!(
-                        "training {} {step}/{n_steps}, loss {:.3}, {each:.2} s a step, {} left",
+                        "training {} {step}/{n_steps}, loss {}, {each:.2} s a step, {} left",
                         bar(step as f64 / n_steps as f64),
-                        recent(&losses),
+                        loss(recent(&losses)),
                         clock(each * (n_steps - step) as f64)
                     ));
                 }
@@ -192,13 +203,14 @@ impl Demo {
         };
         let shown = self.show(&job)?;
         let page = report::html(&told.report(&device, shown));
-        std::fs::write(&self.out, page)
+        fs::write(&self.out, page)
             .map_err(|e| Failure::Wrong(format!("{}: {e}", self.out.display())))?;
         self.print(&device, &told)
     }
 
-    /// `n` utterances one after the other and their emotions, by as many threads as the machine has cores.
-    fn speak(&self, first_speaker: u32, n: u32) -> (Vec<f32>, Vec<usize>) {
+    /// `n` utterances from number `begin` on, one after the other, and their emotions, by as many threads as the machine
+    /// has cores.
+    fn speak(&self, first_speaker: u32, begin: u32, n: u32) -> (Vec<f32>, Vec<usize>) {
         let speech = EmotionalSpeech::new(self.seed);
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut waves = vec![0.0; n as usize * N_SAMPLES];
@@ -213,7 +225,7 @@ impl Demo {
                 scope.spawn(move || {
                     let places = waves.chunks_mut(N_SAMPLES).zip(labels);
                     for (i, (wave, label)) in places.enumerate() {
-                        let index = (part * share + i) as u32;
+                        let index = begin + (part * share + i) as u32;
                         let speaker = first_speaker + index / PER_SPEAKER;
                         let (samples, class) = speech.utterance(speaker, index % PER_SPEAKER);
                         wave.copy_from_slice(&samples);
@@ -261,7 +273,7 @@ impl Demo {
                 "seconds_per_step": told.seconds_per_step,
                 "n_steps": told.n_steps,
                 "n_checks": told.checks.iter().map(|c| c.n_cases).sum::<usize>(),
-                "page": self.out,
+                "page": self.out.display().to_string(),
             });
             writeln!(out, "{object}")?;
         } else {
@@ -281,6 +293,17 @@ impl Demo {
             )?;
         }
         Ok(out.flush()?)
+    }
+}
+
+/// Whether a file can be written; what is in it stays, and none is left where there was none.
+fn can_be_written(file: &Path) -> io::Result<()> {
+    match OpenOptions::new().append(true).open(file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            File::create_new(file)?;
+            fs::remove_file(file)
+        }
+        opened => opened.map(drop),
     }
 }
 

@@ -56,7 +56,7 @@ impl Predict {
                         .cloned()
                         .zip(row.iter().map(|p| json!(p)));
                     json!({
-                        "file": file,
+                        "file": file.display().to_string(),
                         "class": trained.classes[largest(row)],
                         "probabilities": serde_json::Map::from_iter(of_classes),
                     })

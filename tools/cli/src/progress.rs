@@ -49,6 +49,14 @@ pub fn clock(seconds: f64) -> String {
     }
 }
 
+/// `0.123`; a dash before the first loss has been read, which is some steps late.
+pub fn loss(loss: f64) -> String {
+    match loss.is_nan() {
+        true => "-".to_string(),
+        false => format!("{loss:.3}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +67,6 @@ mod tests {
         assert_eq!(bar(7.0), "[####################]");
         assert_eq!(clock(65.2), "1:05");
         assert_eq!(clock(7384.0), "2:03:04");
+        assert_eq!([loss(f64::NAN), loss(1.0)], ["-", "1.000"]);
     }
 }

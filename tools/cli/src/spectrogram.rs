@@ -74,7 +74,7 @@ impl Spectrogram {
         let mut out = io::stdout().lock();
         if self.json {
             let object = json!({
-                "file": self.output,
+                "file": self.output.display().to_string(),
                 "seconds": clip.seconds(),
                 "sample_rate_hz": clip.sample_rate_hz,
                 "n_fft": front_end.n_fft,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::outcome::{Failure, Outcome, say};
 use crate::print;
-use crate::progress::{Progress, bar, clock};
+use crate::progress::{Progress, bar, clock, loss};
 use crate::session::Session;
 
 /// Train a model on a corpus and test it on speakers that it has not heard
@@ -97,6 +97,12 @@ impl Train {
                 model.configs.join(", ")
             )));
         }
+        let Some(last) = self.seed.checked_add(self.seeds - 1) else {
+            return Err(Failure::Wrong(format!(
+                "--seed {} --seeds {}: there is no seed beyond 2^64 - 1",
+                self.seed, self.seeds
+            )));
+        };
         let recipe = self.recipe()?;
         let protocol: Protocol = self.protocol.parse()?;
         let corpus = Corpus::open(&self.data, None)?;
@@ -112,16 +118,23 @@ impl Train {
             folds.len(),
             device.adapter().label()
         ));
-        for file in corpus.unknown.iter().take(3) {
+        const SHOWN: usize = 3;
+        for file in corpus.unknown.iter().take(SHOWN) {
             say(&format!(
                 "left out, its name has no place in the layout: {}",
                 file.display()
             ));
         }
+        if corpus.unknown.len() > SHOWN {
+            say(&format!(
+                "and {} files more are left out",
+                corpus.unknown.len() - SHOWN
+            ));
+        }
         let front_end = FrontEnd::default();
         let data = read(&device, &corpus, &front_end)?;
         let mut trained = Vec::new();
-        for seed in self.seed..self.seed.saturating_add(self.seeds) {
+        for seed in self.seed..=last {
             let experiment = Experiment {
                 model: self.model.clone(),
                 config: self.config.clone(),
@@ -150,9 +163,10 @@ impl Train {
             recipe.batch_size = batch_size as usize;
         }
         if let Some(lr) = self.lr {
-            if !(lr > 0.0 && lr.is_finite()) {
+            // The device computes in f32.
+            if !(lr > 0.0 && lr <= f64::from(f32::MAX)) {
                 return Err(Failure::Wrong(format!(
-                    "--lr {lr}: expected a number above 0"
+                    "--lr {lr}: expected a number above 0, at most 3.4e38"
                 )));
             }
             recipe.lr = lr;
@@ -169,10 +183,11 @@ impl Train {
 
     /// The folds that were asked for; all if none was.
     fn wanted(&self, folds: Vec<Fold>) -> Result<Vec<Fold>, Failure> {
-        let is = |fold: &Fold, name: &str| {
-            fold.name == name || fold.name.rsplit(' ').next() == Some(name)
-        };
-        if let Some(name) = self.folds.iter().find(|n| !folds.iter().any(|f| is(f, n))) {
+        if let Some(name) = self
+            .folds
+            .iter()
+            .find(|n| !folds.iter().any(|f| f.name == **n))
+        {
             let known: Vec<&str> = folds.iter().map(|f| f.name.as_str()).collect();
             return Err(Failure::Wrong(format!(
                 "no fold {name:?}; there is {}",
@@ -182,7 +197,7 @@ impl Train {
         let all = self.folds.is_empty();
         Ok(folds
             .into_iter()
-            .filter(|f| all || self.folds.iter().any(|n| is(f, n)))
+            .filter(|f| all || self.folds.contains(&f.name))
             .collect())
     }
 
@@ -355,10 +370,10 @@ impl Watcher {
                 let each = spent / self.n_steps as f64;
                 let left = (self.n_folds - place) as f64 * n_steps as f64 - step as f64;
                 self.progress.show(&format!(
-                    "{} {} step {step}/{n_steps}, loss {:.3}, {each:.2} s a step, {} left",
+                    "{} {} step {step}/{n_steps}, loss {}, {each:.2} s a step, {} left",
                     bar(share),
                     fold.name,
-                    self.loss,
+                    loss(self.loss),
                     clock(left * each)
                 ));
             }

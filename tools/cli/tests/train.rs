@@ -21,6 +21,14 @@ const ON_A_DEVICE: &[Test] = &[
         a_run_is_trained_tested_and_used,
     ),
     (
+        "another_sample_rate_is_resampled",
+        another_sample_rate_is_resampled,
+    ),
+    (
+        "another_corpus_is_tested_on_the_classes_it_shares",
+        another_corpus_is_tested_on_the_classes_it_shares,
+    ),
+    (
         "the_same_seed_gives_the_same_bits",
         the_same_seed_gives_the_same_bits,
     ),
@@ -36,6 +44,10 @@ const ON_A_DEVICE: &[Test] = &[
     (
         "a_loss_that_is_no_number_stops",
         a_loss_that_is_no_number_stops,
+    ),
+    (
+        "a_checkpoint_is_finite_or_not_written",
+        a_checkpoint_is_finite_or_not_written,
     ),
     #[cfg(unix)]
     (
@@ -54,7 +66,16 @@ const ON_A_DEVICE: &[Test] = &[
         "broken_recordings_are_one_line",
         broken_recordings_are_one_line,
     ),
+    (
+        "a_short_demonstration_leaves_a_page",
+        a_short_demonstration_leaves_a_page,
+    ),
     ("a_spectrogram_is_a_picture", a_spectrogram_is_a_picture),
+    #[cfg(unix)]
+    (
+        "names_that_are_no_utf8_are_printed",
+        names_that_are_no_utf8_are_printed,
+    ),
 ];
 
 // ---- a corpus ----
@@ -259,6 +280,73 @@ fn a_run_is_trained_tested_and_used() {
     );
 }
 
+/// The same sound at three rates, as the model hears it. RAVDESS has 48 kHz.
+fn another_sample_rate_is_resampled() {
+    let corpus = corpus();
+    let out = path("rates");
+    trained(
+        &corpus,
+        &["--out", &out, "--epochs", "1", "--folds", "anna"],
+    );
+    let heard = |hz: u32| -> f64 {
+        let samples: Vec<f32> = (0..hz / 2)
+            .map(|i| {
+                let t = f64::from(i) / f64::from(hz);
+                let phase = 300.0 * t + 200.0 * t * t;
+                (0.3 * (std::f64::consts::TAU * phase).sin()) as f32
+            })
+            .collect();
+        let mut bytes = wav(&samples);
+        bytes[24..28].copy_from_slice(&hz.to_le_bytes());
+        bytes[28..32].copy_from_slice(&(2 * hz).to_le_bytes());
+        let sound = file(&format!("{hz}.wav"), &bytes);
+        let said: Value =
+            serde_json::from_str(&done(&["predict", &out, &sound, "--json"])).unwrap();
+        said["files"][0]["probabilities"]["rising"]
+            .as_f64()
+            .unwrap()
+    };
+    let expected = heard(16_000);
+    for hz in [44_100, 48_000] {
+        let got = heard(hz);
+        assert!((got - expected).abs() < 0.1, "{hz}: {got}, not {expected}");
+    }
+}
+
+fn another_corpus_is_tested_on_the_classes_it_shares() {
+    let corpus = corpus();
+    let out = path("shared");
+    trained(
+        &corpus,
+        &["--out", &out, "--epochs", "1", "--folds", "anna"],
+    );
+    // The classes of the run are falling, rising; this corpus lacks the first and begins with one of its own.
+    let mut lines = String::from("path,label,subject\n");
+    for k in 0..4 {
+        lines.push_str(&format!("audio/anna-false-{k}.wav,calm,anna\n"));
+        lines.push_str(&format!("audio/anna-true-{k}.wav,rising,anna\n"));
+    }
+    let other = file("other.csv", lines.as_bytes());
+    let output = run(&["eval", &out, "--data", &other, "--json"]);
+    let talk = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{talk}");
+    assert!(talk.contains("calm"), "{talk}");
+    let tested: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(tested["classes"], serde_json::json!(["falling", "rising"]));
+    assert_eq!(tested["n"], 4);
+    assert_eq!(tested["confusion"][0], serde_json::json!([0, 0]));
+    // With a class only, recall is the share of right answers.
+    assert_eq!(tested["uar"], tested["war"]);
+    let strange = file(
+        "strange.csv",
+        b"path,label,subject\naudio/anna-true-0.wav,calm,anna\n",
+    );
+    refused(
+        &["eval", &out, "--data", &strange],
+        &["falling, rising", "calm"],
+    );
+}
+
 fn the_same_seed_gives_the_same_bits() {
     let corpus = corpus();
     for batch_size in ["1", "7", "64"] {
@@ -400,11 +488,47 @@ fn a_loss_that_is_no_number_stops() {
     assert!(last.contains("the gradient of "), "{last}");
     // Whatever was saved before is finite.
     if let Ok(bytes) = std::fs::read(Path::new(&out).join("anna/checkpoint.safetensors")) {
-        let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        for word in bytes[8 + n..].chunks_exact(4) {
-            assert!(f32::from_le_bytes(word.try_into().unwrap()).is_finite());
-        }
+        assert!(all_finite(&bytes));
     }
+}
+
+fn a_checkpoint_is_finite_or_not_written() {
+    let corpus = corpus();
+    let out = path("overflowed");
+    // So large that the first step overflows f32: the loss before it is finite, and a checkpoint is due after it.
+    let arguments = [
+        "--out",
+        &out,
+        "--epochs",
+        "1",
+        "--batch-size",
+        "2",
+        "--folds",
+        "anna",
+        "--lr",
+        "3.4e38",
+        "--checkpoint-steps",
+        "1",
+    ];
+    let output = run(&training(&corpus, &arguments));
+    let talk = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{talk}");
+    let last = talk.lines().last().unwrap();
+    assert!(last.starts_with("affekt: step "), "{last}");
+    assert!(last.ends_with(" is not finite"), "{last}");
+    assert!(last.contains("model."), "{last}");
+    let file = Path::new(&out).join("anna/checkpoint.safetensors");
+    if let Ok(bytes) = std::fs::read(file) {
+        assert!(all_finite(&bytes), "{last}");
+    }
+}
+
+/// Whether every number behind the header of a checkpoint is finite.
+fn all_finite(bytes: &[u8]) -> bool {
+    let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[8 + n..]
+        .chunks_exact(4)
+        .all(|word| f32::from_le_bytes(word.try_into().unwrap()).is_finite())
 }
 
 /// Runs a training until it has written a checkpoint, and kills it then.
@@ -559,10 +683,46 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
         "\"shape\":[32,96]",
         &["is [32, 96], expected [96, 32]"],
     );
+    // A number of the same length instead of a name: there are two classes, and one of them has none.
+    changed(
+        r#"\"classes\":[\"falling\","#,
+        r#"\"classes\":[12345678901,"#,
+        &["class that is no text"],
+    );
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     refused(
         &["predict", &out, audio],
         &["checkpoint.safetensors", "cut short"],
+    );
+    // Statistics of fewer mels: both tensors lose their last number.
+    let shortened = {
+        let mut head: Value = serde_json::from_str(&header).unwrap();
+        let mut tail = bytes[8 + n..].to_vec();
+        for name in ["input.deviation", "input.mean"] {
+            let ends = head[name]["data_offsets"].clone();
+            let (from, to) = (ends[0].as_u64().unwrap(), ends[1].as_u64().unwrap());
+            tail.drain(to as usize - 4..to as usize);
+            for (_, tensor) in head.as_object_mut().unwrap() {
+                let ends = tensor.get_mut("data_offsets").and_then(Value::as_array_mut);
+                for end in ends.into_iter().flatten() {
+                    let at = end.as_u64().unwrap();
+                    if at > from {
+                        *end = (at - 4).into();
+                    }
+                }
+            }
+            head[name]["shape"] = serde_json::json!([63]);
+        }
+        let head = head.to_string();
+        let mut new = (head.len() as u64).to_le_bytes().to_vec();
+        new.extend(head.as_bytes());
+        new.extend(tail);
+        new
+    };
+    std::fs::write(&file, shortened).unwrap();
+    refused(
+        &["predict", &out, audio],
+        &["statistics of 63 mels, its model takes 64"],
     );
     std::fs::write(&file, b"").unwrap();
     refused(
@@ -595,8 +755,8 @@ fn broken_recordings_are_one_line() {
         bytes
     };
     let mut slow = good.clone();
-    slow[24..28].copy_from_slice(&8_000u32.to_le_bytes());
-    slow[28..32].copy_from_slice(&16_000u32.to_le_bytes());
+    slow[24..28].copy_from_slice(&3_000u32.to_le_bytes());
+    slow[28..32].copy_from_slice(&6_000u32.to_le_bytes());
     let cases: &[(&str, Vec<u8>, &str)] = &[
         ("cut.wav", good[..good.len() / 2].to_vec(), "cut.wav"),
         ("lying.wav", lying, "lying.wav"),
@@ -606,7 +766,7 @@ fn broken_recordings_are_one_line() {
         ("silent.wav", wav(&[0.0; 8000]), "silent.wav"),
         ("short.wav", wav(&glide(true, 200.0, 1)[..100]), "short.wav"),
         ("nan.wav", nan, "nan.wav"),
-        ("slow.wav", slow, "8000 Hz, expected 16000 Hz"),
+        ("slow.wav", slow, "3000 Hz, expected at least 4000 Hz"),
         ("cut.flac", b"fLaC\x00\x00".to_vec(), "cut.flac"),
     ];
     for (name, bytes, word) in cases {
@@ -657,7 +817,12 @@ fn wrong_calls_are_one_line() {
     split("fixed:carl", &["carl"]);
     train(&["--folds", "carl"], &["carl", "anna", "bert"]);
     train(&["--epochs", "0"], &["epochs"]);
+    train(
+        &["--seed", "18446744073709551615", "--seeds", "2"],
+        &["18446744073709551615"],
+    );
     train(&["--lr", "-1"], &["-1"]);
+    train(&["--lr", "1e39"], &["lr", "3.4e38"]);
     train(&["--ema", "1"], &["ema"]);
     train(&["--resume"], &["--out"]);
     refused(
@@ -668,13 +833,75 @@ fn wrong_calls_are_one_line() {
         &["train", "speech-swin", "--data", &path("absent")],
         &["absent"],
     );
+    // A fold is named in full: Smith is neither of these two.
+    let smiths = file(
+        "smiths.csv",
+        b"path,label,subject\na.wav,x,Ann Smith\nb.wav,y,Ann Smith\nc.wav,x,Bob Smith\nd.wav,y,Bob Smith\n",
+    );
+    for name in ["a.wav", "b.wav", "c.wav", "d.wav", "e.wav"] {
+        file(name, b"");
+    }
+    refused(
+        &[
+            "train",
+            "speech-swin",
+            "--data",
+            &smiths,
+            "--folds",
+            "Smith",
+        ],
+        &["no fold \"Smith\"; there is Ann Smith, Bob Smith"],
+    );
     let single = file(
         "single.csv",
-        b"path,label,subject\na.wav,x,one\nb.wav,y,two\nc.wav,y,one\n",
+        b"path,label,subject\na.wav,x,one\nb.wav,y,one\nc.wav,x,two\nd.wav,x,three\ne.wav,y,three\n",
     );
-    refused(&["train", "speech-swin", "--data", &single], &["two"]);
+    refused(
+        &["train", "speech-swin", "--data", &single],
+        &["subject two has one class only (x)"],
+    );
     let one = file("one.csv", b"path,label,subject\na.wav,x,one\nb.wav,y,one\n");
     refused(&["train", "speech-swin", "--data", &one], &["1 subject"]);
+}
+
+/// Names of files are bytes on unix; JSON has them with a mark where they are no letters.
+#[cfg(unix)]
+fn names_that_are_no_utf8_are_printed() {
+    use std::os::unix::ffi::OsStrExt as _;
+    corpus();
+    let audio = folder().join("audio/bert-false-1.wav");
+    let picture = folder().join(std::ffi::OsStr::from_bytes(b"odd-\xff.png"));
+    let output = command(&["spectrogram", "--json"])
+        .args([&audio, &picture])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let said = object["file"].as_str().unwrap();
+    assert!(said.ends_with("odd-\u{fffd}.png"), "{said}");
+    assert!(picture.is_file());
+}
+
+fn a_short_demonstration_leaves_a_page() {
+    let page = path("demo.html");
+    let short = ["demo", "--utterances", "40", "--epochs", "1", "--json"];
+    let output = command(&short).args(["--out", &page]).output().unwrap();
+    let talk = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{talk}");
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Forty utterances in batches of sixteen.
+    assert_eq!(object["n_steps"], 3);
+    assert!(object["n_checks"].as_u64().unwrap() >= 14, "{object}");
+    for key in ["accuracy", "baseline"] {
+        let share = object[key].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&share), "{object}");
+    }
+    assert!(std::fs::read_to_string(&page).unwrap().contains("<svg"));
+    // Where no page can be written, that is said before the work: one line and no talk of kernels or speech.
+    let nowhere = path("nowhere/demo.html");
+    refused(&["demo", "--out", &nowhere], &["nowhere/demo.html"]);
+    std::fs::create_dir_all(path("taken.html")).unwrap();
+    refused(&["demo", "--out", &path("taken.html")], &["taken.html"]);
 }
 
 fn a_spectrogram_is_a_picture() {
