@@ -399,6 +399,13 @@ impl Trained {
             true => checkpoints(path)?,
             false => vec![path.to_path_buf()],
         };
+        for file in &files {
+            // The folds of a run that has not ended count all the same, but not in silence.
+            let ended = file.with_file_name(RESULT).is_file();
+            if path.is_dir() && !ended {
+                ::log::warn!("{}: its training has not ended", file.display());
+            }
+        }
         let mut members = Vec::new();
         let mut about = Value::Null;
         let mut names = Vec::new();

@@ -59,6 +59,9 @@ pub struct MelFilters {
     norm: MelNorm,
 }
 
+/// Most filters of a bank.
+const MOST_MELS: usize = 1 << 16;
+
 impl MelFilters {
     pub fn new(sample_rate_hz: f64, n_mels: usize) -> Self {
         MelFilters {
@@ -192,8 +195,12 @@ impl MelFilters {
                 self.f_min_hz
             ));
         }
-        if self.n_mels == 0 {
-            return refuse("n_mels is 0, expected a positive number".to_string());
+        // The filters are made on the host: a number that no spectrum needs must not take its memory.
+        if !(1..=MOST_MELS).contains(&self.n_mels) {
+            return refuse(format!(
+                "n_mels is {}, expected 1 to {MOST_MELS}",
+                self.n_mels
+            ));
         }
         Ok(())
     }

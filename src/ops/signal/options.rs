@@ -36,6 +36,9 @@ impl Continuation {
     }
 }
 
+/// Most samples of a frame.
+const MOST_SAMPLES: usize = 1 << 24;
+
 /// How a signal is cut into frames and transformed: the arguments of torch.stft.
 ///
 /// By default a hop of a quarter of `n_fft`, a periodic Hann window (torch: ones), centred frames, the mirror image
@@ -132,8 +135,9 @@ impl Stft {
     pub(super) fn sizes(&self, op: &'static str) -> Result<(usize, usize, usize)> {
         let refuse = |message| Err(Error::attribute(op, message));
         let n_fft = self.n_fft;
-        if n_fft == 0 {
-            return refuse("n_fft is 0, expected a positive number".to_string());
+        // Windows and factors are made on the host: a number that no signal needs must not take its memory.
+        if !(1..=MOST_SAMPLES).contains(&n_fft) {
+            return refuse(format!("n_fft is {n_fft}, expected 1 to {MOST_SAMPLES}"));
         }
         let hop = self.hop.unwrap_or((n_fft / 4).max(1));
         if hop == 0 {

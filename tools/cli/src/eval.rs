@@ -42,6 +42,11 @@ impl Eval {
         let corpus = Corpus::open(&self.data, None)?;
         let device = session.open(Limits::Full)?;
         let trained = Trained::open(&device, &self.run, self.fold.as_deref())?;
+        if let n @ 2.. = trained.folds().len() {
+            say(&format!(
+                "the models of {n} folds are averaged; a recording that one of them has learned from is no test"
+            ));
+        }
         let known = |class: &str| trained.classes.iter().any(|c| c == class);
         let left_out: Vec<&str> = corpus
             .classes

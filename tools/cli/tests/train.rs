@@ -421,7 +421,7 @@ fn a_run_that_is_killed_ends_in_the_same_bits() {
     let mut arguments = vec!["--out", &broken, "--checkpoint-steps", "2", "--resume"];
     arguments.extend(settings);
     let mut random = 12345u32;
-    let mut n_killed = 0;
+    let (mut n_killed, mut n_going_on) = (0, 0);
     for _ in 0..20 {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         // Anywhere from the start of the process to two thirds of a whole run.
@@ -431,9 +431,16 @@ fn a_run_that_is_killed_ends_in_the_same_bits() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        n_killed += u32::from(kill_after(child, wait));
+        let killed = kill_after(child, wait);
+        n_killed += u32::from(killed);
+        let held = Path::new(&broken).join("anna/checkpoint.safetensors");
+        n_going_on += u32::from(killed && held.is_file());
     }
     assert!(n_killed >= 3, "{n_killed} of 20 runs were killed");
+    assert!(
+        n_going_on >= 3,
+        "{n_going_on} of them had a checkpoint to go on from"
+    );
     let got = trained(&corpus, &arguments);
     assert_eq!(got["folds"], expected["folds"]);
     assert!(checkpoint(&broken, "anna") == checkpoint(&whole, "anna"));
