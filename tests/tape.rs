@@ -37,6 +37,10 @@ fn main() -> ExitCode {
         ),
         ("handing_on_a_gradient_costs_nothing", handed_on),
         ("gradients_of_large_groups_are_right", large_groups),
+        (
+            "extremes_of_very_many_share_the_gradient",
+            extremes_of_very_many,
+        ),
     ];
     support_runtime::main(tests)
 }
@@ -549,6 +553,38 @@ fn large_groups() -> Result<()> {
                 let expected: f64 = others.map(|j| f64::from(values[j][i])).product();
                 let error = (f64::from(*got) - expected).abs();
                 assert!(error < 1e-5 * expected.abs(), "{got} and {expected}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// More elements per result than a software driver lets one invocation walk over twice. Every seventh is the largest
+/// of its row, so their number is known.
+fn extremes_of_very_many() -> Result<()> {
+    let device = open();
+    let n = 70_000;
+    let numbers: Vec<f32> = (0..2 * n).map(|i| (i % n % 7) as f32).collect();
+    for dtype in [DType::F32, DType::F16] {
+        for (largest, kind) in [(true, 6), (false, 0)] {
+            let x = Tensor::from_slice(&device, &numbers, [2, n])?
+                .cast(dtype)?
+                .requires_grad()?;
+            let y = if largest {
+                x.max(&[1], false)?
+            } else {
+                x.min(&[1], false)?
+            };
+            let dy = Tensor::from_slice(&device, &[1e4f32, -1e4], [2])?.cast(dtype)?;
+            let gradients = y.backward_from(&dy)?;
+            let dx = gradients.get(&x).expect("x has a gradient");
+            for (i, dx) in dx.cast(DType::F32)?.to_vec::<f32>()?.iter().enumerate() {
+                let share = if i < n { 1.0 } else { -1.0 };
+                let expected = if i % n % 7 == kind { share } else { 0.0 };
+                assert!(
+                    (dx - expected).abs() <= 1e-6,
+                    "element {i} as {dtype}: {dx}"
+                );
             }
         }
     }

@@ -22,9 +22,10 @@ struct Params {
     index_offset: u32,
     src_offset: u32,
     y_offset: u32,
+    // A long line is worked through in several dispatches: which elements of x this one copies.
+    first_copied: u32,
+    end_copied: u32,
     padding0: u32,
-    padding1: u32,
-    padding2: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<Elem>;
@@ -62,7 +63,7 @@ fn scatter_add(
     }
     let x_stride = params.x_strides[params.axis / 4u][params.axis % 4u];
     let y_stride = params.y_strides[params.axis / 4u][params.axis % 4u];
-    for (var i = 0u; i < params.axis_length; i++) {
+    for (var i = params.first_copied; i < params.end_copied; i++) {
         y[y_place + i * y_stride] = x[x_place + i * x_stride];
     }
     if !inside {

@@ -1,10 +1,9 @@
 // dx[c] = dl · ((1 − ε) w[t] (p[c] − [c = t]) + ε/C (p[c] Σw − w[c])), p = exp(x − max x − ln Σ exp(x − max x))
-// One invocation per row.
+// One invocation per row, or one workgroup whose lanes stride the classes.
 
 #import shared/exponential
 #import shared/index
-
-override WG: u32 = 64u;
+#import shared/reduce
 
 struct Params {
     rows: u32,
@@ -44,6 +43,38 @@ fn weight_of(c: u32) -> f32 {
     return 1.0f;
 }
 
+// What all classes of a row share.
+struct Row {
+    start: u32,
+    label: u32,
+    largest: f32,
+    log_total: f32,
+    sharp: f32,
+    even: f32,
+}
+
+fn row_of(row: u32) -> Row {
+    let p = params.forward;
+    let label = labels[p.target_offset + row];
+    return Row(
+        row * p.cols,
+        label,
+        stats[p.stats_offset + 2u * row],
+        stats[p.stats_offset + 2u * row + 1u],
+        (1.0f - p.smoothing) * weight_of(min(label, p.cols - 1u)),
+        p.smoothing / f32(p.cols),
+    );
+}
+
+// The derivative for class c, where `weights` is the sum over all classes.
+fn slope(row: Row, c: u32, weights: f32) -> f32 {
+    if row.label == params.forward.ignored {
+        return 0.0f;
+    }
+    let probability = exp_f32((Acc(x[params.forward.x_offset + row.start + c]) - row.largest) - row.log_total);
+    return row.sharp * (probability - f32(c == row.label)) + row.even * (probability * weights - weight_of(c));
+}
+
 @compute @workgroup_size(WG)
 fn cross_entropy_vjp(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -51,27 +82,40 @@ fn cross_entropy_vjp(
     @builtin(local_invocation_index) local: u32,
 ) {
     let row = linear_invocation(workgroup, workgroups, local, WG);
-    let p = params.forward;
-    if row >= p.rows {
+    let cols = params.forward.cols;
+    if row >= params.forward.rows {
         return;
     }
-    let start = row * p.cols;
-    let label = labels[p.target_offset + row];
-    let largest = stats[p.stats_offset + 2u * row];
-    let log_total = stats[p.stats_offset + 2u * row + 1u];
+    let shared_by_row = row_of(row);
     let upstream = dy[params.dy_offset + row];
     var weights = 0.0f;
-    for (var c = 0u; c < p.cols; c++) {
+    for (var c = 0u; c < cols; c++) {
         weights += weight_of(c);
     }
-    let sharp = (1.0f - p.smoothing) * weight_of(min(label, p.cols - 1u));
-    let even = p.smoothing / f32(p.cols);
-    for (var c = 0u; c < p.cols; c++) {
-        var slope = 0.0f;
-        if label != p.ignored {
-            let probability = exp_f32((Acc(x[p.x_offset + start + c]) - largest) - log_total);
-            slope = sharp * (probability - f32(c == label)) + even * (probability * weights - weight_of(c));
-        }
-        dx[params.dx_offset + start + c] = Elem(upstream * slope);
+    for (var c = 0u; c < cols; c++) {
+        dx[params.dx_offset + row * cols + c] = Elem(upstream * slope(shared_by_row, c, weights));
+    }
+}
+
+@compute @workgroup_size(WG)
+fn cross_entropy_vjp_workgroup(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let row = linear_workgroup(workgroup, workgroups);
+    let cols = params.forward.cols;
+    if row >= params.forward.rows {
+        return;
+    }
+    let shared_by_row = row_of(row);
+    let upstream = dy[params.dy_offset + row];
+    var lane_weights = 0.0f;
+    for (var c = local; c < cols; c += WG) {
+        lane_weights += weight_of(c);
+    }
+    let weights = workgroup_sum(lane_weights, local);
+    for (var c = local; c < cols; c += WG) {
+        dx[params.dx_offset + row * cols + c] = Elem(upstream * slope(shared_by_row, c, weights));
     }
 }

@@ -1,5 +1,5 @@
 // y = the index of the largest (argmax) or smallest (argmin) element along the one reduced axis, the first of equal ones
-// One invocation per result.
+// One invocation per result and part; of parts the best are then compared.
 
 #import shared/index
 #import shared/axes
@@ -17,22 +17,26 @@ fn argmax(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let result = linear_invocation(workgroup, workgroups, local, WG);
+    let invocation = linear_invocation(workgroup, workgroups, local, WG);
+    let result = invocation / params.n_parts;
     if result >= params.n_results {
         return;
     }
     let start = kept_place(result, params);
-    var best = Acc(x[start]);
-    var place = 0u;
+    // The last part can lie wholly beyond the end; it then looks at the last element again.
+    let first = min((invocation % params.n_parts) * params.part, params.reduced_lengths.z - 1u);
+    let last = min(first + params.part, params.reduced_lengths.z);
+    var best = Acc(x[start + first * params.reduced_strides.z]);
+    var place = first;
     // Nothing is better than NaN, and the first one stays.
-    for (var i = 1u; i < params.reduced_lengths.z && !is_nan(best); i++) {
+    for (var i = first + 1u; i < last && !is_nan(best); i++) {
         let value = Acc(x[start + i * params.reduced_strides.z]);
         if value > best || is_nan(value) {
             best = value;
             place = i;
         }
     }
-    y[params.y_offset + result] = place;
+    y[params.y_offset + invocation] = place;
 }
 
 @compute @workgroup_size(WG)
@@ -41,20 +45,24 @@ fn argmin(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let result = linear_invocation(workgroup, workgroups, local, WG);
+    let invocation = linear_invocation(workgroup, workgroups, local, WG);
+    let result = invocation / params.n_parts;
     if result >= params.n_results {
         return;
     }
     let start = kept_place(result, params);
-    var best = Acc(x[start]);
-    var place = 0u;
+    // The last part can lie wholly beyond the end; it then looks at the last element again.
+    let first = min((invocation % params.n_parts) * params.part, params.reduced_lengths.z - 1u);
+    let last = min(first + params.part, params.reduced_lengths.z);
+    var best = Acc(x[start + first * params.reduced_strides.z]);
+    var place = first;
     // Nothing is better than NaN, and the first one stays.
-    for (var i = 1u; i < params.reduced_lengths.z && !is_nan(best); i++) {
+    for (var i = first + 1u; i < last && !is_nan(best); i++) {
         let value = Acc(x[start + i * params.reduced_strides.z]);
         if value < best || is_nan(value) {
             best = value;
             place = i;
         }
     }
-    y[params.y_offset + result] = place;
+    y[params.y_offset + invocation] = place;
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::gpu::dispatch::Binding;
 use crate::gpu::pipeline::Pipeline;
 use crate::gpu::shader::{Elem, fingerprint, resolve};
-use crate::gpu::{Device, Kernel, Mode};
+use crate::gpu::{Device, DeviceClass, Kernel, Mode};
 use crate::ops::op::{Entry, Op};
 use crate::ops::probe;
 use crate::tensor::Tensor;
@@ -36,6 +36,26 @@ enum Fit {
     /// The device lacks what the entry point needs.
     Lacks,
     Wrong(String),
+}
+
+/// Steps that the loops of one invocation may take in all.
+///
+/// lavapipe (Mesa 22.3.6) counts the steps of all loops of an invocation together and ends each loop once there were
+/// 65 536; what would have come later is silently missing. A row of 35 001 elements is wrong in a kernel that walks
+/// over it twice, and so is a dot product of 70 001. Plans keep below this on every device; the rest is for what a
+/// kernel loops over besides.
+pub(crate) const MOST_STEPS: usize = 60_000;
+
+/// Refuses what no plan could bring below [`MOST_STEPS`], where a driver would get it wrong.
+pub(crate) fn check_steps(device: &Device, what: &'static str, steps: usize) -> Result<()> {
+    if device.caps().class == DeviceClass::Cpu && steps > MOST_STEPS {
+        return Err(Error::Limit {
+            what,
+            requested: steps as u64,
+            limit: MOST_STEPS as u64,
+        });
+    }
+    Ok(())
 }
 
 /// The first of `candidates` (entry point, variant) that this device can run and that gives right numbers here.

@@ -10,7 +10,7 @@ use crate::gpu::Caps;
 use crate::ops::attention::window_attention_call::{Call, Choice};
 use crate::ops::attention::window_attention_gen::{BlockConstants, Pass};
 use crate::ops::attention::window_attention_plan::{self as planner, Grid};
-use crate::ops::launch;
+use crate::ops::launch::{self, MOST_STEPS};
 use crate::ops::op::{
     Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, FLOATS, Input, Meta, Op,
     Signature, same_dtype,
@@ -189,11 +189,11 @@ fn check(qkv: Meta, bias: Option<Meta>, options: &WindowAttention) -> Result<Gri
         }
     }
     // Two walks of the naive kernel.
-    if 2 * grid.naive_steps() > planner::MOST_STEPS {
+    if 2 * grid.naive_steps() > MOST_STEPS {
         return Err(Error::Limit {
             what: "window_attention: tokens of a window × (2 + head_dim / 8)",
             requested: grid.naive_steps() as u64,
-            limit: planner::MOST_STEPS as u64 / 2,
+            limit: MOST_STEPS as u64 / 2,
         });
     }
     if let Some(bias) = bias {

@@ -2,6 +2,7 @@
 
 use crate::gpu::{Caps, DeviceClass};
 use crate::ops::attention::window_attention_gen::{BlockConstants, Pass};
+use crate::ops::launch::MOST_STEPS;
 
 /// A grid of tokens cut into windows; sizes in tokens, none of them 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +46,6 @@ impl Grid {
         (2 * self.window[0] - 1) * (2 * self.window[1] - 1)
     }
 }
-
-/// Steps that the loops of one invocation may take in all: lavapipe ends every loop of an invocation after 65 536, and
-/// what would have come later is silently missing.
-pub const MOST_STEPS: usize = 60_000;
 
 /// Longer heads are left to the naive kernels: a block of one token would no longer fit the registers.
 const LONGEST_HEAD: usize = 128;

@@ -6,13 +6,13 @@ use crate::error::{Error, Result};
 use crate::fuse::cast;
 use crate::gpu::Source;
 use crate::ops::index::{self, WORKGROUP, by_axis, resolve, strides};
-use crate::ops::launch;
+use crate::ops::launch::{self, MOST_STEPS};
 use crate::ops::op::{
     ANY, Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, INDEX, Input, Meta, Op,
     Signature, same_dtype,
 };
 use crate::tape;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Layout, Tensor};
 use crate::verdict::Tolerance;
 
 impl Tensor {
@@ -66,16 +66,40 @@ impl Tensor {
             index_offset: indices.layout().offset as u32,
             src_offset: s.layout().offset as u32,
             y_offset: y.layout().offset as u32,
-            padding: [0; 3],
+            first_copied: 0,
+            end_copied: 0,
+            padding: 0,
         };
-        launch::dispatch(
-            device,
-            &index::kernel(source(), "scatter_add", elem),
-            &[&x, &indices, &s],
-            &[&y],
-            &params,
-            (n_lines as u64).div_ceil(WORKGROUP),
-        )?;
+        // First x is copied, then what is to be added follows in its order; no dispatch takes more steps than one
+        // invocation may.
+        let (n, n_indices) = (self.dim(axis), index.dim(axis));
+        let stride = |layout: &Layout| layout.strides()[axis] as u32;
+        let mut copied = 0;
+        let mut added = 0;
+        loop {
+            let copies = (n - copied).min(MOST_DONE);
+            let adds = (n_indices - added).min(MOST_DONE - copies);
+            let params = Params {
+                n_indices: adds as u32,
+                index_offset: params.index_offset + added as u32 * stride(indices.layout()),
+                src_offset: params.src_offset + added as u32 * stride(s.layout()),
+                first_copied: copied as u32,
+                end_copied: (copied + copies) as u32,
+                ..params
+            };
+            launch::dispatch(
+                device,
+                &index::kernel(source(), "scatter_add", elem),
+                &[&x, &indices, &s],
+                &[&y],
+                &params,
+                (n_lines as u64).div_ceil(WORKGROUP),
+            )?;
+            (copied, added) = (copied + copies, added + adds);
+            if (copied, added) == (n, n_indices) {
+                break;
+            }
+        }
         let y = if wide == self.dtype() {
             y
         } else {
@@ -96,6 +120,9 @@ impl Tensor {
     }
 }
 
+/// Elements that one dispatch copies and adds per line. Six steps more go to finding the line.
+const MOST_DONE: usize = MOST_STEPS - 6;
+
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 struct Params {
@@ -114,7 +141,9 @@ struct Params {
     index_offset: u32,
     src_offset: u32,
     y_offset: u32,
-    padding: [u32; 3],
+    first_copied: u32,
+    end_copied: u32,
+    padding: u32,
 }
 
 fn source() -> Source {
@@ -206,6 +235,13 @@ impl Op for ScatterAdd {
             case("all_meet", &[1, 65], 0, &[100, 65]),
             case("shorter_elsewhere", &[4, 5, 6], -1, &[2, 3, 7]),
             case("six_axes", &[2, 3, 2, 3, 2, 3], 3, &[2, 2, 2, 5, 1, 3]),
+            // More elements, and more to add, than a software driver lets one invocation walk over.
+            case("long_axis", &[70_001, 2], 0, &[3, 2]),
+            // Of integers, whose sums are exact: one number added 70 001 times would round the same way each time.
+            Case::new("long_all_meet")
+                .f32(&[3, 2], Domain::Integers(-9, 9))
+                .input(&[70_001, 2], DType::U32, Domain::Index(3))
+                .f32(&[70_001, 2], Domain::Integers(-9, 9)),
             case("nothing_to_add", &[3, 4], 0, &[0, 4]),
             Case::new("negative_indices")
                 .f32(&[7, 3], domain)

@@ -275,6 +275,7 @@ fn run(
     let mut plan = planner::plan(&shape, device.caps(), forced(device));
     let candidates = [candidate(plan.choice), ("matmul", 0)];
     if launch::choose(&Matmul, device, elem, &candidates)? == 1 {
+        launch::check_steps(device, "products per sum of matmul", shape.inner as usize)?;
         plan = planner::naive(&shape);
     }
     let params = Params {
@@ -772,6 +773,8 @@ impl Op for Matmul {
                 .attr("transpose_a", true)
                 .attr("transpose_b", true),
             case("long_inner", &[9, 2052], &[2052, 12]).absent(),
+            // More products per sum than a software driver lets one invocation add.
+            case("longer_inner", &[2, 70_001], &[70_001, 3]).absent(),
             case("silu", &[9, 12], &[12, 20])
                 .absent()
                 .attr("activation", "silu"),
@@ -812,6 +815,25 @@ impl Op for Matmul {
                 .absent(),
             _ => self.cases().remove(0),
         }
+    }
+
+    fn tries(&self, entry: &Entry, case: &Case) -> bool {
+        let inner = case.attrs.complete(&SIGNATURE).ok().and_then(|attrs| {
+            let a = case.inputs[0].as_ref()?;
+            let meta = Meta {
+                shape: a.shape,
+                dtype: a.dtype,
+            };
+            turned(meta, attrs.bool("transpose_a"))
+                .shape
+                .last()
+                .copied()
+        });
+        inner.is_none_or(|inner| match entry.name() {
+            "matmul" => inner <= planner::NAIVE_MOST as usize,
+            "matmul_tiled" => inner <= planner::TILED_MOST as usize,
+            _ => true,
+        })
     }
 
     fn twin(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Vec<Array> {

@@ -4,6 +4,7 @@
 //! subgroups of 8, two cores) and SwiftShader (subgroups of 4); `benches/matmul.rs` prints them anew.
 
 use crate::gpu::{Caps, DeviceClass};
+use crate::ops::launch::MOST_STEPS;
 use crate::ops::linalg::matmul_gen::{MatmulConstants, Quad, Rung};
 use crate::ops::op::any_device;
 
@@ -147,6 +148,12 @@ const SMALL_PRODUCT: u64 = 1 << 20;
 const CPU_GROUPS: u32 = 8;
 /// Inner steps between two visits of an accumulator; 8 and 16 lose.
 const INNER_STEP: u32 = 4;
+/// Products per sum beyond which the naive kernel, which does not split them, is not planned.
+pub const NAIVE_MOST: u32 = MOST_STEPS as u32;
+/// Steps of `inner` that one invocation of a block and of `matmul_tiled` may go through: the latter loops over tiles of
+/// 16 steps and over the steps of each.
+const BLOCK_MOST: u32 = (NAIVE_MOST - 64) * INNER_STEP;
+pub const TILED_MOST: u32 = NAIVE_MOST / 17 * 16;
 /// Invocations of the naive kernel's and `matmul_reduce`'s workgroups.
 pub const WORKGROUP: u32 = 64;
 
@@ -309,7 +316,7 @@ fn on_cpu(shape: &MatmulShape, caps: &Caps) -> Plan {
         .filter(small)
         .min_by(|x, y| secs(*x).total_cmp(&secs(*y)))
         .expect("every table has a small block");
-    if 2.0 * products as f64 / (NAIVE_GFLOPS * 1e9) <= secs(best) {
+    if shape.inner <= NAIVE_MOST && 2.0 * products as f64 / (NAIVE_GFLOPS * 1e9) <= secs(best) {
         return naive(shape);
     }
     // Two cores, 32 × 8192 × 96 in 3 tiles: 4 chunks 36.6, 8 chunks 35.1, 12 chunks 35.0. A product with 8 tiles
@@ -351,7 +358,8 @@ fn on_gpu(shape: &MatmulShape, caps: &Caps) -> Plan {
 
 fn tiled(shape: &MatmulShape, wanted_splits: u32, min_chunk: u32) -> Plan {
     let tiles = tiles_of(shape, 64, 64);
-    let (splits, chunk) = split(shape.inner, 16, min_chunk, wanted_splits);
+    let wanted = wanted_splits.max(shape.inner.div_ceil(TILED_MOST));
+    let (splits, chunk) = split(shape.inner, 16, min_chunk, wanted);
     Plan {
         choice: Choice::Tiled {
             partial: splits > 1,
@@ -379,7 +387,8 @@ fn blocked(
     };
     let (tile_rows, tile_cols) = variant.tile();
     let tiles = tiles_of(shape, tile_rows, tile_cols);
-    let (splits, chunk) = split(shape.inner, INNER_STEP, min_chunk, wanted_splits(tiles));
+    let wanted = wanted_splits(tiles).max(shape.inner.div_ceil(BLOCK_MOST));
+    let (splits, chunk) = split(shape.inner, INNER_STEP, min_chunk, wanted);
     // Partial sums start on a multiple of four elements of their own buffer.
     variant.partial = splits > 1;
     if variant.partial {
@@ -473,6 +482,31 @@ mod tests {
         (shape.a_row, shape.a_col) = (1, 32);
         let plan = plan(&shape, &lavapipe(), None);
         assert_eq!((plan.splits, plan.chunk, plan.tiles), (4, 2048, 12));
+    }
+
+    #[test]
+    fn no_invocation_takes_too_many_steps() {
+        for class in [DeviceClass::Cpu, DeviceClass::Discrete] {
+            let caps = Caps {
+                class,
+                ..lavapipe()
+            };
+            for (rows, cols) in [(1, 1), (2, 3), (64, 64), (1024, 1024)] {
+                for inner in [60_001, 70_001, 240_001, 1_000_000] {
+                    let plan = plan(&row_major(rows, inner, cols), &caps, None);
+                    let steps = match plan.choice {
+                        Choice::Naive => inner,
+                        Choice::Tiled { .. } => plan.chunk + plan.chunk / 16,
+                        Choice::Block(_) => plan.chunk.div_ceil(INNER_STEP),
+                    };
+                    assert!(
+                        steps <= MOST_STEPS as u32,
+                        "{rows} {inner} {cols}: {plan:?}"
+                    );
+                    assert!(plan.splits * plan.chunk >= inner);
+                }
+            }
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 use crate::error::{Error, Result};
 use crate::fuse::contiguous;
 use crate::gpu::shader::Elem;
-use crate::gpu::{Kernel, Source};
-use crate::ops::launch;
+use crate::gpu::{Device, Kernel, Source};
+use crate::ops::launch::{self, MOST_STEPS};
 use crate::ops::op::{
     Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, FLOATS, INDEX, Input, Meta, Op,
     Role, Signature, any_device, same_device, same_dtype,
@@ -63,7 +63,8 @@ impl Tensor {
     /// makes the losses of all rows, one their gradient. The maximum is subtracted first, so no finite logits
     /// overflow. The mean over nothing but ignored rows is NaN, as is the loss of a target that is no class.
     /// Errors: [`Error::Shape`] if shapes do not fit, [`Error::Dtype`], [`Error::Attribute`] unless the smoothing is
-    /// from 0 to 1, [`Error::Empty`] if there are no classes.
+    /// from 0 to 1, [`Error::Empty`] if there are no classes, [`Error::Limit`] if there are more than 1 279 616 on a
+    /// software driver.
     pub fn cross_entropy_with(&self, target: &Tensor, options: CrossEntropy) -> Result<Tensor> {
         let mut present = vec![self, target];
         present.extend(options.weight);
@@ -125,14 +126,15 @@ fn rows(logits: &Tensor, target: &Tensor, options: CrossEntropy) -> Result<(Tens
     };
     let elem = x.dtype().elem();
     if n_rows > 0 {
-        launch::choose(&CROSS_ENTROPY, device, elem, &[("cross_entropy", 0)])?;
+        let rungs = ["cross_entropy", "cross_entropy_workgroup"];
+        let (entry, groups) = choose(device, elem, rungs, n_rows, cols)?;
         launch::dispatch(
             device,
-            &kernel("cross_entropy", elem),
+            &kernel(entry, elem),
             &[&x, &target, &weight],
             &[&y, &stats],
             &params,
-            (n_rows as u64).div_ceil(WORKGROUP),
+            groups,
         )?;
     }
     let column = |i: usize| y.view(y.layout().slice(1, i, 1, 1)).reshape([n_rows]);
@@ -143,7 +145,8 @@ fn rows(logits: &Tensor, target: &Tensor, options: CrossEntropy) -> Result<(Tens
         let dy = contiguous(dy)?;
         let dx = Tensor::empty(device, x.dtype(), *x.shape())?;
         if n_rows > 0 {
-            launch::choose(&CROSS_ENTROPY, device, elem, &[("cross_entropy_vjp", 0)])?;
+            let rungs = ["cross_entropy_vjp", "cross_entropy_vjp_workgroup"];
+            let (entry, groups) = choose(device, elem, rungs, n_rows, cols)?;
             let params = VjpParams {
                 forward: params,
                 dy_offset: dy.layout().offset as u32,
@@ -152,11 +155,11 @@ fn rows(logits: &Tensor, target: &Tensor, options: CrossEntropy) -> Result<(Tens
             };
             launch::dispatch(
                 device,
-                &kernel("cross_entropy_vjp", elem),
+                &kernel(entry, elem),
                 &[&x, &target, &weight, &stats, &dy],
                 &[&dx],
                 &params,
-                (n_rows as u64).div_ceil(WORKGROUP),
+                groups,
             )?;
         }
         sink.give(0, dx.cast(dtype)?)
@@ -164,8 +167,35 @@ fn rows(logits: &Tensor, target: &Tensor, options: CrossEntropy) -> Result<(Tens
     Ok((losses, norms))
 }
 
-/// Invocations of a workgroup, one row each.
+/// Invocations of a workgroup, one row each, or all for one row.
 const WORKGROUP: u64 = 64;
+
+/// Classes up to which one invocation may go through a row, three times.
+const ROW_MOST: usize = MOST_STEPS / 3;
+
+/// The entry point and the workgroups for this many rows: one invocation per row while classes are few.
+fn choose(
+    device: &Device,
+    elem: Elem,
+    [row, workgroup]: [&'static str; 2],
+    n_rows: usize,
+    cols: usize,
+) -> Result<(&'static str, u64)> {
+    // The lanes meet in three reductions.
+    let steps = 3 * cols.div_ceil(WORKGROUP as usize) + 3 * WORKGROUP.ilog2() as usize;
+    launch::check_steps(device, "steps over a row of cross_entropy", steps)?;
+    let mut candidates = vec![(workgroup, 0)];
+    if cols <= ROW_MOST {
+        candidates.insert(0, (row, 0));
+    }
+    let (entry, _) = candidates[launch::choose(&CROSS_ENTROPY, device, elem, &candidates)?];
+    let n = n_rows as u64;
+    Ok(if entry == workgroup {
+        (entry, n)
+    } else {
+        (entry, n.div_ceil(WORKGROUP))
+    })
+}
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -194,7 +224,7 @@ struct VjpParams {
 
 fn kernel(entry: &'static str, elem: Elem) -> Kernel {
     let source = match entry {
-        "cross_entropy" => Source::file(
+        "cross_entropy" | "cross_entropy_workgroup" => Source::file(
             "loss/cross_entropy",
             include_str!("../../../shaders/loss/cross_entropy.wgsl"),
         ),
@@ -355,13 +385,15 @@ impl Op for Operator {
 
     fn entries(&self) -> Vec<Entry> {
         [
-            ("cross_entropy", Role::Forward),
-            ("cross_entropy_vjp", Role::Vjp),
+            ("cross_entropy", Role::Forward, "row"),
+            ("cross_entropy_workgroup", Role::Forward, "workgroup"),
+            ("cross_entropy_vjp", Role::Vjp, "row"),
+            ("cross_entropy_vjp_workgroup", Role::Vjp, "workgroup"),
         ]
         .into_iter()
-        .map(|(name, role)| Entry {
+        .map(|(name, role, rung)| Entry {
             role,
-            rung: "naive",
+            rung,
             variant: 0,
             needs: any_device,
             kernel: kernel(name, Elem::F32),
@@ -390,6 +422,8 @@ impl Op for Operator {
             case("plain", &[67, 6]).absent(),
             case("one_row", &[1, 5]).absent(),
             case("one_class", &[3, 1]).absent(),
+            // More classes than a software driver lets one invocation walk over.
+            weighted(case("many_classes", &[2, 35_001]), 35_001).attr("label_smoothing", 0.1),
             case("no_batch", &[5]).absent(),
             case("smoothed", &[17, 5])
                 .absent()
@@ -434,6 +468,11 @@ impl Op for Operator {
                 .bench()
                 .no_gradient(),
         ]
+    }
+
+    fn tries(&self, entry: &Entry, case: &Case) -> bool {
+        let x = case.inputs[0].as_ref();
+        entry.rung == "workgroup" || x.is_none_or(|x| x.shape[class_axis(&x.shape)] <= ROW_MOST)
     }
 
     fn twin(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Vec<Array> {

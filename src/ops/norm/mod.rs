@@ -10,7 +10,8 @@ pub mod softmax;
 
 use crate::gpu::shader::{Elem, Source};
 use crate::gpu::{Caps, DeviceClass, Kernel};
-use crate::ops::op::{Entry, Op, Role, any_device};
+use crate::ops::launch::MOST_STEPS;
+use crate::ops::op::{Array, Entry, Op, Role, any_device};
 use crate::tensor::Tensor;
 
 pub(crate) static OPS: &[&dyn Op] = &[
@@ -45,7 +46,8 @@ fn entry(source: Source, name: &'static str, role: Role, rung: &'static str) -> 
 ///
 /// On cpu-class devices the row of quads wins: [4096, 768] on lavapipe, copy 2.4 ms, softmax 5.4 by quads and 11.5 by
 /// elements. On GPUs a workgroup serves a row, unless rows are so short that most of its lanes would idle. By quads
-/// is possible only if `aligned`: rows and offsets are multiples of four elements.
+/// is possible only if `aligned`: rows and offsets are multiples of four elements. A rung that would take too many
+/// steps per invocation is left out.
 fn ladder(
     caps: &Caps,
     cols: usize,
@@ -53,17 +55,38 @@ fn ladder(
     [row, vec4, workgroup]: [&'static str; 3],
 ) -> Vec<(&'static str, u32)> {
     let mut order = Vec::with_capacity(4);
+    let fits = |rung: &str| steps(rung, cols) <= MOST_STEPS;
     if caps.class != DeviceClass::Cpu && cols > 32 {
         order.push((workgroup, 0));
     }
-    if aligned {
+    if aligned && fits(vec4) {
         order.push((vec4, 0));
     }
-    order.push((row, 0));
+    if fits(row) {
+        order.push((row, 0));
+    }
     if !order.contains(&(workgroup, 0)) {
         order.push((workgroup, 0));
     }
     order
+}
+
+/// Steps of the loops of one invocation, at most: three walks over a row, by elements or quads, or those of a lane.
+fn steps(entry: &str, cols: usize) -> usize {
+    if entry.ends_with("_workgroup") {
+        // The lanes then meet in two reductions, of a step per power of two.
+        3 * cols.div_ceil(WORKGROUP as usize) + 2 * WORKGROUP.ilog2() as usize
+    } else if entry.ends_with("_vec4") {
+        3 * cols.div_ceil(4)
+    } else {
+        3 * cols
+    }
+}
+
+/// Whether conformance should try the entry point on rows of `cols` elements.
+fn tries(entry: &Entry, cols: usize) -> bool {
+    // The parameters' gradients are sums of few rows each.
+    entry.name().ends_with("_parameters") || steps(entry.name(), cols) <= MOST_STEPS
 }
 
 /// Whether rows of `cols` elements in these tensors can be read by quads.
@@ -80,4 +103,21 @@ fn groups(entry: &str, rows: usize) -> u64 {
     } else {
         (rows as u64).div_ceil(WORKGROUP)
     }
+}
+
+/// max x and Σ exp(x − max x) along `axis`, for the twins; the axis is kept with length 1.
+fn largest_and_sum(x: &Array, axis: usize) -> (Array, Array) {
+    let line = |at: &[usize]| {
+        let mut place = at.to_vec();
+        (0..x.shape[axis]).map(move |i| {
+            place[axis] = i;
+            x.at(&place)
+        })
+    };
+    let shape = x.shape.with(axis, 1);
+    let largest = Array::from_fn(shape, |at| line(at).fold(f64::NEG_INFINITY, f64::max));
+    let sum = Array::from_fn(shape, |at| {
+        line(at).map(|v| (v - largest.at(at)).exp()).sum()
+    });
+    (largest, sum)
 }

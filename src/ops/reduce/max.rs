@@ -5,7 +5,7 @@
 use crate::error::Result;
 use crate::fuse::contiguous;
 use crate::gpu::Source;
-use crate::ops::launch;
+use crate::ops::launch::{self, MOST_STEPS};
 use crate::ops::op::{
     ANY, Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, Input, Meta, Op, Role,
     Signature,
@@ -58,6 +58,9 @@ pub(super) fn vjp(
     let dtype = stored.dtype();
     // Every element of dx belongs to one result, so the kernel writes all of them.
     let plan = Plan::new(&stored, axes)?;
+    if 2 * plan.reduced.steps() > MOST_STEPS {
+        return long_vjp(&stored, &y, &dy, axes)?.cast(x.dtype());
+    }
     let moved = plan.x.value().id() != stored.value().id();
     let order = moved.then(|| {
         let n = x.shape().len();
@@ -105,6 +108,18 @@ pub(super) fn vjp(
         }
     };
     dx.cast(x.dtype())
+}
+
+/// The same from other operators, where one invocation cannot walk over all elements of a result.
+fn long_vjp(x: &Tensor, y: &Tensor, dy: &Tensor, axes: &[usize]) -> Result<Tensor> {
+    let kept = reduced_shape(x.shape(), axes, true);
+    let axes: Vec<i64> = axes.iter().map(|a| *a as i64).collect();
+    let is_best = x.eq(&y.reshape(kept)?)?;
+    // Counted as integers and divided in f32: f16 would count to 65 504.
+    let n_best = is_best.sum(&axes, true)?.cast(DType::F32)?;
+    let share = dy.reshape(kept)?.cast(DType::F32)?.div(&n_best)?;
+    let share = share.cast(x.dtype())?.expand(*x.shape())?;
+    is_best.where_(&share, 0.0)
 }
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]

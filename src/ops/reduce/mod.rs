@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::fuse::contiguous;
 use crate::gpu::Kernel;
 use crate::gpu::shader::{Elem, Source};
-use crate::ops::launch;
+use crate::ops::launch::{self, MOST_STEPS};
 use crate::ops::op::{
     Array, Attrs, Case, Cost, Domain, Entry, Meta, Op, Role, Signature, any_device,
 };
@@ -41,6 +41,8 @@ const WORKGROUP: u64 = 64;
 /// Elements one invocation reduces before the reduction is worth splitting, and of each part then. 512 keeps a part
 /// longer than the write and second read of its partial result cost.
 const PART: usize = 512;
+/// Elements one invocation reduces at most. Of `MOST_STEPS` some go to blocks and to loops around the innermost.
+const MOST_PART: usize = MOST_STEPS / 4 * 3;
 
 /// The axes of a call, sorted, each once; none given means all.
 pub(crate) fn axes_of(op: &'static str, shape: &Shape, axes: &[i64]) -> Result<Vec<usize>> {
@@ -119,6 +121,12 @@ impl Three {
     fn numel(&self) -> usize {
         self.lengths[..3].iter().map(|n| *n as usize).product()
     }
+
+    /// Steps of the loops that walk over all elements, outer loops and loops over blocks of 64 included.
+    fn steps(&self) -> usize {
+        let [a, b, c] = [0, 1, 2].map(|i| self.lengths[i] as usize);
+        a + a * b * (1 + c + c.div_ceil(64))
+    }
 }
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -182,6 +190,17 @@ impl Plan {
     }
 }
 
+/// Parts that a reduction along one axis is split into: so many that every core has work, and that no invocation walks
+/// over more than [`MOST_PART`] elements.
+fn parts(n_results: usize, n_reduced: usize) -> usize {
+    let wanted = if n_results < 4096 && n_reduced >= 4 * PART {
+        n_reduced.div_ceil(PART).min(4096)
+    } else {
+        1
+    };
+    wanted.max(n_reduced.div_ceil(MOST_PART))
+}
+
 /// Runs the entry point of a reduction whose kernel follows `shared` conventions: result `r`, part `p` goes to
 /// `y[r * n_parts + p]`.
 fn reduce(
@@ -199,12 +218,22 @@ fn reduce(
     launch::choose(op, device, elem, &[(entry, 0)])?;
     let n_results = shape.numel();
     let n_reduced = plan.reduced.numel();
-    // Splitting needs the reduced axes as one; partial results are sums of the accumulator's type.
-    let one_axis = plan.reduced.lengths[..2] == [1, 1];
-    let n_parts = if one_axis && n_results < 4096 && n_reduced >= 4 * PART {
-        n_reduced.div_ceil(PART).min(4096)
-    } else {
-        1
+    // Partial results are of the accumulator's type.
+    let n_parts = match plan.reduced.lengths[..2] == [1, 1] {
+        true => parts(n_results, n_reduced),
+        false if plan.reduced.steps() <= MOST_STEPS => 1,
+        // Too long for one invocation, and on several axes: the longest goes first, alone.
+        false => {
+            let longest = axes.iter().max_by_key(|a| x.dim(**a));
+            let longest = *longest.expect("several axes are reduced");
+            let wide = match x.dtype() {
+                DType::F16 => crate::fuse::cast(x, DType::F32)?,
+                _ => x.detach(),
+            };
+            let first = reduced_shape(x.shape(), &[longest], true);
+            let y = reduce(op, source, entry, &wide, &[longest], first)?;
+            return reduce(op, source, entry, &y, axes, shape)?.cast(x.dtype());
+        }
     };
     let run = |plan: &Plan, n_parts: usize, y: &Tensor| -> Result<()> {
         let n = plan.reduced.numel();
@@ -247,9 +276,13 @@ fn reduce(
     } else {
         let partials = Tensor::empty(device, stored.dtype(), Shape::of(&[n_results, n_parts]))?;
         run(&plan, n_parts, &partials)?;
-        let y = Tensor::empty(device, stored.dtype(), shape)?;
-        run(&Plan::new(&partials, &[1])?, 1, &y)?;
-        y
+        if n_parts > MOST_PART {
+            reduce(op, source, entry, &partials, &[1], shape)?
+        } else {
+            let y = Tensor::empty(device, stored.dtype(), shape)?;
+            run(&Plan::new(&partials, &[1])?, 1, &y)?;
+            y
+        }
     };
     if y.dtype() == x.dtype() {
         Ok(y)
@@ -309,6 +342,8 @@ fn cases(domain: Domain) -> Vec<Case> {
         Case::new("i32")
             .input(&[3, 70], DType::I32, Domain::Integers(-9, 9))
             .attr("axes", [1i64].as_slice()),
+        // More elements per result than a software driver lets one invocation walk over, on axes that do not merge.
+        case("long_outer_axes", &[260, 2, 260], &[0, 2]).no_gradient(),
         case("rows_of_768", &[4096, 768], &[1])
             .bench()
             .no_gradient(),
@@ -435,4 +470,25 @@ fn float_cases(domain: Domain) -> Vec<Case> {
     let mut out = cases(domain);
     out.retain(|c| c.inputs.iter().flatten().all(|s| s.dtype.is_float()));
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_invocation_takes_too_many_steps() {
+        for n_results in [1, 4095, 4096, 1 << 20] {
+            for n in [0, 1, 2047, 2048, 60_000, 70_000, 1 << 28, 1 << 32] {
+                let n_parts = parts(n_results, n);
+                let part = n.div_ceil(n_parts);
+                assert!(n_parts * part >= n && (n_parts == 1 || part > 0));
+                let walk = Three {
+                    lengths: [1, 1, part as u32, 1],
+                    strides: [0; 4],
+                };
+                assert!(walk.steps() <= MOST_STEPS, "{n_results} of {n}");
+            }
+        }
+    }
 }

@@ -116,6 +116,11 @@ pub(super) fn overlap(
 ) -> Result<Tensor> {
     let device = x.device();
     let y = Tensor::empty(device, DType::F32, Shape::new(&[f.rows, f.length])?)?;
+    launch::check_steps(
+        device,
+        "steps over the frames of a sample",
+        overlap_steps(f),
+    )?;
     launch::choose(&ISTFT, device, Elem::F32, &[("istft_overlap", 0)])?;
     // A binding that the kernel does not look at still needs a buffer.
     let bound = gain.unwrap_or(window);
@@ -139,6 +144,19 @@ pub(super) fn overlap(
     Ok(y)
 }
 
+/// Steps of the loops of one invocation of `istft_overlap`, at most.
+fn overlap_steps(f: Framing) -> usize {
+    // Over one place lie this many frames, over place `p` of the continued signal no more than have begun.
+    let most = f.n_fft.div_ceil(f.hop).min(f.frames);
+    let over = |p: usize| (p / f.hop + 1).min(most);
+    if f.continuation.code() < 2 {
+        return 3 * most;
+    }
+    // The ends stand for all places beyond them; a signal of one sample for both sides.
+    let beyond: usize = (0..f.pad).map(|p| 1 + over(p)).sum();
+    most + if f.length == 1 { 2 * beyond } else { beyond }
+}
+
 pub(super) fn overlap_kernel() -> Kernel {
     file_kernel(
         Source::file(
@@ -147,4 +165,27 @@ pub(super) fn overlap_kernel() -> Kernel {
         ),
         "istft_overlap",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::launch::MOST_STEPS;
+
+    #[test]
+    fn only_ends_that_stand_for_very_many_frames_take_too_many_steps() {
+        let framing = |n_fft: usize, hop: usize, continuation| Framing {
+            rows: 1,
+            frames: 160_000 / hop + 1,
+            n_fft,
+            hop,
+            pad: n_fft / 2,
+            length: 160_000,
+            continuation,
+        };
+        let steps = |n_fft, hop, continuation| overlap_steps(framing(n_fft, hop, continuation));
+        assert!(steps(4096, 1, Continuation::Constant) <= MOST_STEPS);
+        assert!(steps(4096, 1024, Continuation::Replicate) <= MOST_STEPS);
+        assert!(steps(4096, 1, Continuation::Replicate) > MOST_STEPS);
+    }
 }
