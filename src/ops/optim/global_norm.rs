@@ -8,10 +8,10 @@ use crate::gpu::shader::Elem;
 use crate::gpu::{Kernel, Source};
 use crate::ops::launch;
 use crate::ops::op::{
-    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, Input, Meta, Op, Role,
-    Signature, any_device, same_device,
+    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, Input, Meta, Op, Signature,
+    same_device,
 };
-use crate::ops::optim::{F32, WORKGROUP, check_setting};
+use crate::ops::optim::{self, F32, check_setting, entry};
 use crate::tensor::{DType, Shape, Tensor};
 use crate::verdict::Tolerance;
 
@@ -105,12 +105,7 @@ fn kernel(entry: &'static str) -> Kernel {
             include_str!("../../../shaders/optim/global_norm.wgsl"),
         ),
     };
-    Kernel {
-        source,
-        entry,
-        constants: vec![("WG", WORKGROUP as f64)],
-        elem: Elem::F32,
-    }
+    optim::kernel(source, entry)
 }
 
 fn check(metas: &[Meta], max_norm: f64) -> Result<()> {
@@ -175,13 +170,7 @@ impl Op for Operator {
     fn entries(&self) -> Vec<Entry> {
         ["global_norm_part", "global_norm"]
             .into_iter()
-            .map(|name| Entry {
-                role: Role::Forward,
-                rung: "naive",
-                variant: 0,
-                needs: any_device,
-                kernel: kernel(name),
-            })
+            .map(|name| entry(kernel(name)))
             .collect()
     }
 

@@ -9,7 +9,11 @@ pub mod global_norm;
 pub mod sgd_step;
 
 use crate::error::{Error, Result};
-use crate::ops::op::{Array, Case, Domain, Input, Meta, Op};
+use crate::gpu::shader::Elem;
+use crate::gpu::{Kernel, Source};
+use crate::ops::op::{
+    Array, AttrDefault, AttrSpec, Case, Domain, Entry, Input, Meta, Op, Role, any_device,
+};
 use crate::tensor::{DType, Tensor};
 
 pub use global_norm::global_norm;
@@ -27,8 +31,35 @@ const fn input(name: &'static str) -> Input {
     Input::plain(name, F32)
 }
 
+const fn setting(name: &'static str, default: f64) -> AttrSpec {
+    AttrSpec {
+        name,
+        default: AttrDefault::Float(default),
+    }
+}
+
 /// Invocations of a workgroup, one element each.
 const WORKGROUP: u64 = 64;
+
+fn kernel(source: Source, entry: &'static str) -> Kernel {
+    Kernel {
+        source,
+        entry,
+        constants: vec![("WG", WORKGROUP as f64)],
+        elem: Elem::F32,
+    }
+}
+
+/// A kernel without alternatives.
+fn entry(kernel: Kernel) -> Entry {
+    Entry {
+        role: Role::Forward,
+        rung: "naive",
+        variant: 0,
+        needs: any_device,
+        kernel,
+    }
+}
 
 /// All inputs have the shape of `x`, but `clip`, which is the result of [`global_norm`].
 fn check(op: &'static str, x: Meta, alike: &[(&str, Meta)], clip: Option<Meta>) -> Result<()> {

@@ -8,10 +8,12 @@ use crate::gpu::shader::Elem;
 use crate::gpu::{Kernel, Source};
 use crate::ops::launch;
 use crate::ops::op::{
-    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, Input, Meta, Op, Role,
-    Signature, any_device, same_device,
+    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, Input, Meta, Op, Signature,
+    same_device,
 };
-use crate::ops::optim::{F32, WORKGROUP, bound, check, check_setting, factor, input};
+use crate::ops::optim::{
+    self, F32, WORKGROUP, bound, check, check_setting, entry, factor, input, setting,
+};
 use crate::tensor::{DType, Tensor};
 use crate::verdict::Tolerance;
 
@@ -152,22 +154,13 @@ struct Params {
 }
 
 fn kernel() -> Kernel {
-    Kernel {
-        source: Source::file(
+    optim::kernel(
+        Source::file(
             "optim/sgd_step",
             include_str!("../../../shaders/optim/sgd_step.wgsl"),
         ),
-        entry: "sgd_step",
-        constants: vec![("WG", WORKGROUP as f64)],
-        elem: Elem::F32,
-    }
-}
-
-const fn setting(name: &'static str, default: f64) -> AttrSpec {
-    AttrSpec {
-        name,
-        default: AttrDefault::Float(default),
-    }
+        "sgd_step",
+    )
 }
 
 static SIGNATURE: Signature = Signature {
@@ -215,13 +208,7 @@ impl Op for Operator {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        vec![Entry {
-            role: Role::Forward,
-            rung: "naive",
-            variant: 0,
-            needs: any_device,
-            kernel: kernel(),
-        }]
+        vec![entry(kernel())]
     }
 
     fn cases(&self) -> Vec<Case> {
