@@ -45,6 +45,8 @@ const OPTIMIZER: &str = "optimizer.";
 const EMA: &str = "ema.";
 const MEAN: &str = "input.mean";
 const DEVIATION: &str = "input.deviation";
+/// Most steps that a checkpoint is believed: the random streams of all of them can be counted.
+const MOST_TRAINED: u64 = 1 << 46;
 /// Of what the note of a checkpoint holds.
 const FORMAT: u64 = 1;
 
@@ -84,7 +86,7 @@ pub fn save(
         tensors.push((name.to_string(), tensor));
     }
     let named: Vec<(&str, &Tensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
-    let note = progress.to_json(optimizer).to_string();
+    let note = progress.to_json().to_string();
     file::save_finite_with_note(path, &named, &note).map_err(|error| match error {
         Error::NotFinite { what, .. } => Error::NotFinite {
             what,
@@ -187,7 +189,7 @@ fn sorted_like(wanted: &[(String, Tensor)], tensors: &[(String, Tensor)]) -> Vec
 }
 
 impl Progress {
-    fn to_json(&self, optimizer: &Optimizer) -> Value {
+    fn to_json(&self) -> Value {
         // Bits instead of digits: a number that is read back must be the one that was written.
         let bits = |x: f64| format!("{:016x}", x.to_bits());
         json!({
@@ -197,7 +199,6 @@ impl Progress {
             "epoch": self.position.epoch,
             "batch": self.position.batch,
             "step": self.step,
-            "optimizer_steps": optimizer.n_steps(),
             "seed": self.seed,
             "loss_sum": bits(self.loss.0),
             "loss_n": self.loss.1,
@@ -221,7 +222,7 @@ impl Progress {
                 epoch: small("epoch")?,
                 batch: small("batch")?,
             },
-            step: number("step")?,
+            step: number("step").filter(|step| *step <= MOST_TRAINED)?,
             seed: number("seed")?,
             loss: (bits(&note["loss_sum"])?, number("loss_n")?),
             best,
