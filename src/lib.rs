@@ -30,8 +30,10 @@
 //!
 //! `data` (feature `data`) reads corpora, splits them and prepares batches on host threads; `train` (feature `train`)
 //! measures and draws what a run did. `check` (feature `check`) runs every operator against its definition on the adapter
-//! at hand.
+//! at hand; `bench` (feature `bench`) times them against what that adapter can do.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 #[cfg(feature = "check")]
 pub mod check;
 #[cfg(feature = "data")]

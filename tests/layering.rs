@@ -31,7 +31,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "bench",
-        &["check", "ops", "tape", "fuse", "verdict", "tensor", "gpu"],
+        &[
+            "check", "models", "nn", "ops", "tape", "fuse", "verdict", "tensor", "gpu",
+        ],
     ),
 ];
 

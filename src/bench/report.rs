@@ -1,0 +1,311 @@
+//! What a benchmark found, as it is kept in files: plain data with a schema version. Measures nothing.
+//!
+//! Times are in seconds, rates in 10⁹ per second, sizes in bytes. A file holds one machine or several; `affekt bench`
+//! writes them and reads them back for `--compare` and `--baseline`, and `tools/peers` writes the same for other engines.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::write_by_rename;
+use crate::error::{Error, Result};
+
+/// What the field `schema` says.
+pub const SCHEMA: &str = "affekt-bench";
+/// Raised whenever a field changes its meaning or goes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A file of results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub schema: String,
+    pub schema_version: u32,
+    pub machines: Vec<Machine>,
+}
+
+/// One run of one engine on one adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    pub environment: Environment,
+    /// `None` where an engine other than this one ran.
+    #[serde(default)]
+    pub ceilings: Option<Ceilings>,
+    pub rows: Vec<Row>,
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    #[serde(default)]
+    pub health: Health,
+}
+
+/// What ran where.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Environment {
+    /// `affekt 0.1.0`, or the engine beside it: `burn 0.22.0`.
+    pub engine: String,
+    /// `vulkan:llvmpipe (LLVM 15.0.6, 256 bits)`.
+    pub adapter: String,
+    /// `discrete`, `integrated` or `cpu`.
+    pub class: String,
+    pub backend: String,
+    pub driver: String,
+    pub driver_info: String,
+    /// `full` or `default`: what was asked of the adapter.
+    pub limits: String,
+    pub wgpu: String,
+    pub os: String,
+    pub n_host_threads: usize,
+    /// Seconds since 1970 at the start.
+    pub started: u64,
+    /// Of the plan table that `affekt tune` made, in hexadecimal; empty where the built-in plans ran.
+    pub plan_table: String,
+    /// Features of the device in use: `f16`, `subgroups of 8`, `timestamps`, …
+    pub features: Vec<String>,
+    /// Names and values of the device's limits.
+    pub device_limits: Vec<(String, u64)>,
+}
+
+/// What the adapter can do at most, through this stack.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ceilings {
+    /// Rates of memory over growing working sets.
+    pub memory: Vec<MemoryPoint>,
+    /// Multiply-adds in registers, counted as two operations each.
+    pub f32_gflop_s: f64,
+    /// `None` where kernels may not use f16.
+    pub f16_gflop_s: Option<f64>,
+    /// What a dispatch of an empty kernel costs, by dispatches per submission.
+    pub launch: Vec<LaunchPoint>,
+    pub upload_gb_s: f64,
+    pub download_gb_s: f64,
+    /// From asking for one number to having it.
+    pub readback: Timing,
+    /// Shapes that the adapter multiplies in one instruction, `16x16x16 f16 to f32`; empty where it has none.
+    pub cooperative: Vec<String>,
+}
+
+/// Rates at one working set: all bytes that are read or written between two visits of an element.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct MemoryPoint {
+    pub bytes: u64,
+    pub copy_gb_s: f64,
+    pub read_gb_s: f64,
+    pub write_gb_s: f64,
+}
+
+/// Seconds per dispatch, by wall clock, submission and waiting included.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct LaunchPoint {
+    pub n_dispatches: u32,
+    pub secs: f64,
+}
+
+/// Times of one thing done many times.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Timing {
+    pub n: usize,
+    pub median: f64,
+    pub p10: f64,
+    pub p90: f64,
+    pub p99: f64,
+    /// Samples thrown away because the device's clock ran backwards or stood still.
+    #[serde(default)]
+    pub n_discarded: usize,
+    /// Median of the last tenth of the samples over that of the first.
+    #[serde(default)]
+    pub drift: f64,
+}
+
+/// How a row ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowVerdict {
+    /// The numbers are right, and the times are of right numbers.
+    Right,
+    /// The numbers are wrong; there are no times.
+    Wrong,
+    /// The device cannot run it, or it was left out; `detail` says why.
+    Skipped,
+}
+
+/// What a time is bound by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    Memory,
+    Compute,
+    Launch,
+}
+
+/// One case of one operator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    pub op: String,
+    pub case: String,
+    /// Shapes and dtypes of the inputs, `f32[512, 512] f32[512, 512]`. Rows of equal name and other shapes are not compared.
+    pub shapes: String,
+    pub verdict: RowVerdict,
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// Seconds per call: `gpu` where there are timestamps, else `wall`. `None` without a right result.
+    pub median: Option<f64>,
+    #[serde(default)]
+    pub gpu: Option<Timing>,
+    #[serde(default)]
+    pub wall: Option<Timing>,
+    /// What the plan chose and why, in one line.
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// Entry points that a call dispatches.
+    #[serde(default)]
+    pub entries: Vec<String>,
+    /// Entry points that were found wrong on this adapter and are not used, each with what was found.
+    #[serde(default)]
+    pub dropped: Vec<String>,
+    #[serde(default)]
+    pub n_dispatches: u64,
+    /// Compulsory: inputs read once, outputs written once.
+    #[serde(default)]
+    pub bytes: u64,
+    #[serde(default)]
+    pub flops: u64,
+    #[serde(default)]
+    pub gb_s: Option<f64>,
+    #[serde(default)]
+    pub gflop_s: Option<f64>,
+    /// Of what the ceilings allow, 0 to 100.
+    #[serde(default)]
+    pub percent: Option<f64>,
+    #[serde(default)]
+    pub bound: Option<Bound>,
+    /// Most bytes in use during a call beside inputs and outputs.
+    #[serde(default)]
+    pub workspace_bytes: u64,
+    /// First call on a fresh device less a later one: compiling, nothing being cached.
+    #[serde(default)]
+    pub compile_cold: Option<f64>,
+    /// The same where pipelines of an earlier run were kept.
+    #[serde(default)]
+    pub compile_cached: Option<f64>,
+    /// The spread is wide, or the end differs from the beginning.
+    #[serde(default)]
+    pub noisy: bool,
+}
+
+impl Row {
+    /// `matmul/512`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.op, self.case)
+    }
+
+    /// The samples behind `median`.
+    pub fn timing(&self) -> Option<&Timing> {
+        self.gpu.as_ref().or(self.wall.as_ref())
+    }
+}
+
+/// A training step of a model. Parts are waited for one by one; a whole step lets host and device overlap.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub model: String,
+    pub config: String,
+    pub batch: usize,
+    pub n_parameters: usize,
+    pub verdict: RowVerdict,
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// Seconds of a whole step.
+    pub median: Option<f64>,
+    #[serde(default)]
+    pub step: Option<Timing>,
+    #[serde(default)]
+    pub forward: Option<Timing>,
+    #[serde(default)]
+    pub backward: Option<Timing>,
+    #[serde(default)]
+    pub optimizer: Option<Timing>,
+    /// The first step, which compiles and verifies.
+    #[serde(default)]
+    pub first: Option<f64>,
+    #[serde(default)]
+    pub n_dispatches: u64,
+    #[serde(default)]
+    pub n_submissions: u64,
+    /// Sizes of all tensors that the dispatches were given, added up.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Most bytes of the pool in use.
+    #[serde(default)]
+    pub peak_bytes: u64,
+}
+
+/// Whether the numbers can be believed.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// `timestamps` of the device, or `wall` where it has none.
+    pub clock: String,
+    /// Time of one fixed piece of work after the run over that before it.
+    pub slowdown: f64,
+    /// The machine was slower after the run than before: it throttles, or others use it.
+    pub throttled: bool,
+    pub n_noisy: usize,
+    pub n_discarded: usize,
+    /// Rows that were skipped, each with the reason.
+    pub skipped: Vec<String>,
+    /// The whole run.
+    pub seconds: f64,
+}
+
+impl Report {
+    pub fn new(machines: Vec<Machine>) -> Self {
+        Report {
+            schema: SCHEMA.to_string(),
+            schema_version: SCHEMA_VERSION,
+            machines,
+        }
+    }
+
+    /// Reads a file of results.
+    ///
+    /// Errors: [`Error::Format`] if it cannot be read, holds something else, or is of another schema version.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file).map_err(|e| Error::format(file, e.to_string()))?;
+        let value: serde_json::Value = serde_json::from_str(&text)
+            .map_err(|e| Error::format(file, format!("no JSON: {e}")))?;
+        if value["schema"].as_str() != Some(SCHEMA) {
+            return Err(Error::format(
+                file,
+                "no results of affekt bench: its field schema does not say so".to_string(),
+            ));
+        }
+        let version = value["schema_version"].as_u64();
+        if version != Some(u64::from(SCHEMA_VERSION)) {
+            return Err(Error::format(
+                file,
+                format!(
+                    "schema version {}, this program reads {SCHEMA_VERSION}",
+                    version.map_or("missing".to_string(), |v| v.to_string())
+                ),
+            ));
+        }
+        serde_json::from_value(value)
+            .map_err(|e| Error::format(file, format!("broken results: {e}")))
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// Errors: [`Error::Io`] if it cannot be written.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        write_by_rename(file, self.to_json().as_bytes()).map_err(|e| Error::io(file, &e))
+    }
+
+    /// The file as text.
+    pub fn to_json(&self) -> String {
+        let mut text =
+            serde_json::to_string_pretty(self).expect("names are text and numbers are finite");
+        text.push('\n');
+        text
+    }
+}
