@@ -66,6 +66,12 @@ pub enum Error {
     NotFinite { what: String, step: Option<u64> },
     /// A file whose content is not what its format promises.
     Format { file: PathBuf, message: String },
+    /// Results of other sizes under the same name: one is no measure of the other.
+    Incomparable {
+        row: String,
+        found: String,
+        expected: String,
+    },
     /// A file that cannot be read or written.
     Io { file: PathBuf, message: String },
 }
@@ -146,6 +152,14 @@ impl fmt::Display for Error {
                 } else {
                     available.join(", ")
                 }
+            ),
+            Error::Incomparable {
+                row,
+                found,
+                expected,
+            } => write!(
+                f,
+                "{row} is of {found} in one file and of {expected} in another"
             ),
             Error::Unsupported { what, adapter } => write!(f, "{adapter} has no {what}"),
             Error::Shader { name, report } => write!(f, "shader {name}: {report}"),

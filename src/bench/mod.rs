@@ -2,7 +2,14 @@
 //!
 //! Everything here follows from the operators' cases, entries and costs; there is no code per operator.
 
+pub mod ceilings;
+pub mod clock;
+pub mod compare;
 pub mod report;
+pub mod rows;
+mod run;
 pub mod statistics;
+pub mod steps;
 
 pub use report::Report;
+pub use run::{Event, Settings, run};

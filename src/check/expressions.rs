@@ -85,6 +85,7 @@ pub fn check(device: &Device, functions: &[&'static Elementwise], seed: u64) -> 
             verify,
             guard: true,
             only: None,
+            corrupt: None,
         });
         let leaves = upload_leaves(&handle, &steps)?;
         let before = device.stream_stats().n_dispatches;

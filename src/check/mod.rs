@@ -193,6 +193,7 @@ impl Trial {
             verify: false,
             guard: true,
             only: self.only,
+            corrupt: device.mode().corrupt,
         });
         let ledger = Ledger::of(device);
         ledger.clear();

@@ -93,6 +93,25 @@ pub(crate) fn enumerate(instance: &wgpu::Instance, wanted: Option<&str>) -> Vec<
     adapters
 }
 
+/// What the adapter says of its matrix instructions.
+pub(crate) fn cooperative_shapes(adapter: &wgpu::Adapter) -> Vec<String> {
+    let name = |scalar: wgpu::CooperativeScalarType| format!("{scalar:?}").to_ascii_lowercase();
+    adapter
+        .cooperative_matrix_properties()
+        .iter()
+        .map(|p| {
+            format!(
+                "{}x{}x{} {} to {}",
+                p.m_size,
+                p.n_size,
+                p.k_size,
+                name(p.ab_type),
+                name(p.cr_type)
+            )
+        })
+        .collect()
+}
+
 /// Opens what [`pick`] picks.
 pub(crate) fn choose(adapters: &[wgpu::Adapter], wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let infos: Vec<AdapterInfo> = adapters

@@ -129,6 +129,9 @@ pub struct Mode {
     pub guard: bool,
     /// The one entry point (and variant) to use where an operator has it.
     pub only: Option<(&'static str, u32)>,
+    /// An entry point whose results are spoiled after each dispatch, as a broken driver would: to prove that nothing
+    /// wrong gets through.
+    pub corrupt: Option<&'static str>,
 }
 
 pub(crate) struct Shared {
@@ -143,6 +146,7 @@ pub(crate) struct Shared {
     pub poller: Mutex<Option<Poller>>,
     /// `None` for an app's own device.
     options: Option<DeviceOptions>,
+    cooperative: Vec<String>,
     cache_dir: Option<PathBuf>,
     extensions: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     #[expect(
@@ -335,7 +339,7 @@ impl Device {
             queue,
             Some(options),
             lost,
-            Some(instance),
+            Some((instance, adapter::cooperative_shapes(&adapter))),
         ))
     }
 
@@ -351,8 +355,9 @@ impl Device {
         queue: wgpu::Queue,
         options: Option<DeviceOptions>,
         lost: Arc<Loss>,
-        instance: Option<wgpu::Instance>,
+        opened: Option<(wgpu::Instance, Vec<String>)>,
     ) -> Self {
+        let (instance, cooperative) = opened.unzip();
         let info = device.adapter_info();
         let own = options.clone().unwrap_or(DeviceOptions {
             verify: false,
@@ -368,6 +373,7 @@ impl Device {
                 verify: own.verify,
                 guard: false,
                 only: None,
+                corrupt: None,
             },
             shared: Arc::new(Shared {
                 pool: Pool::new(
@@ -383,6 +389,7 @@ impl Device {
                 lost,
                 poller: Mutex::new(None),
                 options,
+                cooperative: cooperative.unwrap_or_default(),
                 cache_dir: own.cache_dir,
                 extensions: Mutex::default(),
                 instance,
@@ -425,6 +432,12 @@ impl Device {
 
     pub fn adapter(&self) -> &AdapterInfo {
         &self.shared.adapter
+    }
+
+    /// Shapes of matrices that the adapter multiplies in one instruction, `16x16x16 f16 to f32` (rows, columns, inner).
+    /// Empty where it has none, and for an app's own device, which does not say.
+    pub fn cooperative_shapes(&self) -> Vec<String> {
+        self.shared.cooperative.clone()
     }
 
     /// Where verdicts and pipelines are kept between runs.

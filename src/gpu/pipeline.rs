@@ -25,6 +25,7 @@ pub struct Pipeline {
     pub(crate) layout: Arc<BindingLayout>,
     pub(crate) params_size: u32,
     pub(crate) name: String,
+    pub(crate) entry: &'static str,
 }
 
 /// The shape of bind group 0; pipelines with equal shapes share one.
@@ -180,6 +181,7 @@ impl Pipelines {
             layout,
             params_size: reflection.params_size,
             name,
+            entry: kernel.entry,
         })
     }
 

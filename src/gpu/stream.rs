@@ -32,6 +32,8 @@ pub(crate) struct Stream {
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
     n_recorded: u32,
+    /// Dispatches after which a batch is submitted.
+    batch_size: u32,
     params: Vec<u8>,
     arena: wgpu::Buffer,
     arena_group: wgpu::BindGroup,
@@ -48,6 +50,8 @@ pub(crate) struct Stream {
 pub struct StreamStats {
     pub n_dispatches: u64,
     pub n_submissions: u64,
+    /// Sizes of all buffers that dispatches were given, added up: what they move at the most, if none reads twice.
+    pub bytes_bound: u64,
 }
 
 impl Device {
@@ -89,6 +93,7 @@ impl Stream {
             encoder: None,
             pass: None,
             n_recorded: 0,
+            batch_size: BATCH,
             params: Vec::with_capacity(ARENA),
             arena,
             arena_group,
@@ -106,6 +111,12 @@ impl Stream {
 
     pub fn stats(&self) -> StreamStats {
         self.stats
+    }
+
+    /// Submits after so many dispatches from now on, instead of after [`BATCH`].
+    #[cfg(feature = "bench")]
+    pub fn set_batch_size(&mut self, n: u32) {
+        self.batch_size = n;
     }
 
     pub fn n_bind_groups(&self) -> usize {
@@ -154,6 +165,7 @@ impl Stream {
         let group = self.bind_group(shared, pipeline, bindings)?;
         for binding in bindings {
             binding.buffer.mark_used(self.batch);
+            self.stats.bytes_bound += binding.range.map_or(binding.buffer.size, |r| r.1);
         }
         let arena_group = &self.arena_group;
         let pass = self.pass.get_or_insert_with(|| {
@@ -168,7 +180,7 @@ impl Stream {
         pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
         self.n_recorded += 1;
         self.stats.n_dispatches += 1;
-        if self.n_recorded >= BATCH {
+        if self.n_recorded >= self.batch_size {
             self.submit(shared)?;
         }
         Ok(())

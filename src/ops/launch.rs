@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::error::{Error, Result};
 use crate::gpu::dispatch::Binding;
 use crate::gpu::pipeline::Pipeline;
-use crate::gpu::shader::{Elem, fingerprint, resolve};
+use crate::gpu::shader::{Elem, Source, fingerprint, resolve};
 use crate::gpu::{Device, DeviceClass, Kernel, Mode};
 use crate::ops::op::{Entry, Op};
 use crate::ops::probe;
@@ -139,6 +139,7 @@ fn verdict(op: &'static dyn Op, device: &Device, elem: Elem, entry: &Entry) -> R
         verify: false,
         guard: false,
         only: Some((entry.name(), entry.variant)),
+        corrupt: device.mode().corrupt,
     });
     let found = match probe::run(op, entry, elem, &probing) {
         // A kernel that the driver does not take is as good as wrong: another rung may do.
@@ -222,6 +223,12 @@ impl Ledger {
         self.state().chosen.contains(&entry)
     }
 
+    /// Entry points chosen since the last [`clear`](Self::clear), in the order of their first use.
+    #[cfg(feature = "bench")]
+    pub fn chosen(&self) -> Vec<(&'static str, u32)> {
+        self.state().chosen.clone()
+    }
+
     /// An entry point that was dispatched without being chosen.
     #[cfg(feature = "check")]
     pub fn unchosen(&self) -> Option<&'static str> {
@@ -276,8 +283,34 @@ pub(crate) fn dispatch_compiled(
         .chain(outputs)
         .map(|t| Ok(Binding::whole(&t.buffer()?)))
         .collect::<Result<Vec<_>>>()?;
-    device.dispatch(pipeline, &bindings, bytemuck::bytes_of(params), groups)
+    device.dispatch(pipeline, &bindings, bytemuck::bytes_of(params), groups)?;
+    match device.mode().corrupt {
+        Some(entry) if entry == pipeline.entry => corrupt(device, outputs),
+        _ => Ok(()),
+    }
 }
+
+/// Spoils the first word of each output.
+fn corrupt(device: &Device, outputs: &[&Tensor]) -> Result<()> {
+    let pipeline = device.pipeline(&CORRUPT)?;
+    for output in outputs.iter().filter(|t| t.numel() > 0) {
+        let bytes = output.layout().offset * output.dtype().size();
+        let params = [word("corrupt", bytes / 4)?, 0, 0, 0];
+        let binding = Binding::whole(&output.buffer()?);
+        device.dispatch(&pipeline, &[binding], bytemuck::bytes_of(&params), 1)?;
+    }
+    Ok(())
+}
+
+static CORRUPT: Kernel = Kernel {
+    source: Source::file(
+        "check/corrupt",
+        include_str!("../../shaders/check/corrupt.wgsl"),
+    ),
+    entry: "corrupt",
+    constants: Vec::new(),
+    elem: Elem::U32,
+};
 
 /// The storage type a kernel is compiled for, and the tensors to hand it: as they are, or as `f32` where tensors are
 /// `f16` and the device's kernels cannot read that.

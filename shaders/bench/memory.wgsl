@@ -1,0 +1,73 @@
+// copy: y = x; read: Σ x, which nobody needs; write: y = a number
+// An invocation serves four quads a workgroup apart, so that neighbours touch neighbouring ones. The dispatch covers its
+// blocks several times over where they are few, so that small working sets fill a dispatch too.
+
+#import shared/index
+
+override WG: u32 = 64u;
+
+struct Params {
+    // Blocks of 4 · WG quads in a pass over the working set; the dispatch may have a multiple of them.
+    blocks: u32,
+    n_workgroups: u32,
+    value: f32,
+    padding: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+fn first_quad(workgroup: vec3<u32>, workgroups: vec3<u32>, local: u32) -> u32 {
+    return linear_workgroup(workgroup, workgroups) % params.blocks * (4u * WG) + local;
+}
+
+@compute @workgroup_size(WG)
+fn copy(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    if linear_workgroup(workgroup, workgroups) >= params.n_workgroups {
+        return;
+    }
+    let i = first_quad(workgroup, workgroups, local);
+    y[i] = x[i];
+    y[i + WG] = x[i + WG];
+    y[i + 2u * WG] = x[i + 2u * WG];
+    y[i + 3u * WG] = x[i + 3u * WG];
+}
+
+@compute @workgroup_size(WG)
+fn read(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    if linear_workgroup(workgroup, workgroups) >= params.n_workgroups {
+        return;
+    }
+    let i = first_quad(workgroup, workgroups, local);
+    let sum = (x[i] + x[i + WG]) + (x[i + 2u * WG] + x[i + 3u * WG]);
+    // The working set holds ones; no compiler knows that.
+    if any(sum != vec4<f32>(params.value)) {
+        y[0] = sum;
+    }
+}
+
+@compute @workgroup_size(WG)
+fn write(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    if linear_workgroup(workgroup, workgroups) >= params.n_workgroups {
+        return;
+    }
+    let i = first_quad(workgroup, workgroups, local);
+    let value = vec4<f32>(params.value);
+    y[i] = value;
+    y[i + WG] = value;
+    y[i + 2u * WG] = value;
+    y[i + 3u * WG] = value;
+}

@@ -1,0 +1,54 @@
+// acc = acc · factor + term, again and again, on eight independent quads per invocation; y = Σ acc
+// Nothing but registers in the loop: what arithmetic can do at most. Started at 1, with factor 1/2 and term 1/2, every
+// accumulator stays exactly 1.
+
+#import shared/index
+
+override WG: u32 = 64u;
+
+struct Params {
+    steps: u32,
+    n: u32,
+    factor: f32,
+    term: f32,
+}
+
+@group(0) @binding(0) var<storage, read_write> y: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WG)
+fn multiply_add(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = linear_invocation(workgroup, workgroups, local, WG);
+    if i >= params.n {
+        return;
+    }
+    let factor = vec4<Elem>(Elem(params.factor));
+    let term = vec4<Elem>(Elem(params.term));
+    // The compiler cannot know that all eight hold the same.
+    let start = vec4<Elem>(Elem(params.factor + params.term));
+    let offset = vec4<Elem>(Elem(f32(i / params.n)));
+    var a = start;
+    var b = start + offset;
+    var c = b + offset;
+    var d = c + offset;
+    var e = d + offset;
+    var f = e + offset;
+    var g = f + offset;
+    var h = g + offset;
+    for (var step = 0u; step < params.steps; step++) {
+        a = a * factor + term;
+        b = b * factor + term;
+        c = c * factor + term;
+        d = d * factor + term;
+        e = e * factor + term;
+        f = f * factor + term;
+        g = g * factor + term;
+        h = h * factor + term;
+    }
+    let sum = ((a + b) + (c + d)) + ((e + f) + (g + h));
+    y[i] = f32((sum.x + sum.y) + (sum.z + sum.w));
+}
