@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::check::Environment;
 use crate::disk::write_by_rename;
 use crate::error::{Error, Result};
 
@@ -35,34 +36,6 @@ pub struct Machine {
     pub steps: Vec<Step>,
     #[serde(default)]
     pub health: Health,
-}
-
-/// What ran where.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Environment {
-    /// `affekt 0.1.0`, or the engine beside it: `burn 0.22.0`.
-    pub engine: String,
-    /// `vulkan:llvmpipe (LLVM 15.0.6, 256 bits)`.
-    pub adapter: String,
-    /// `discrete`, `integrated` or `cpu`.
-    pub class: String,
-    pub backend: String,
-    pub driver: String,
-    pub driver_info: String,
-    /// `full` or `default`: what was asked of the adapter.
-    pub limits: String,
-    pub wgpu: String,
-    pub os: String,
-    pub n_host_threads: usize,
-    /// Seconds since 1970 at the start.
-    pub started: u64,
-    /// Of the plan table that `affekt tune` made, in hexadecimal; empty where the built-in plans ran.
-    pub plan_table: String,
-    /// Features of the device in use: `f16`, `subgroups of 8`, `timestamps`, …
-    pub features: Vec<String>,
-    /// Names and values of the device's limits.
-    pub device_limits: Vec<(String, u64)>,
 }
 
 /// What the adapter can do at most, through this stack.

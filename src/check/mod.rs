@@ -4,11 +4,14 @@
 //! with the operator's f64 twin, gradients with numeric ones of the twin; buffers are poisoned beforehand and framed
 //! by guard words that nobody may touch.
 
+mod environment;
 pub mod expressions;
 mod guard;
 mod strided;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use environment::Environment;
 
 use crate::error::Result;
 use crate::gpu::{Device, Mode};

@@ -24,6 +24,16 @@ pub enum Limits {
     Default,
 }
 
+impl Limits {
+    /// `full` or `default`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Limits::Full => "full",
+            Limits::Default => "default",
+        }
+    }
+}
+
 /// How to open a device.
 #[derive(Debug, Clone)]
 pub struct DeviceOptions {
