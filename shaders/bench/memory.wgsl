@@ -1,13 +1,14 @@
-// copy: y = x; read: Σ x, which nobody needs; write: y = a number
-// An invocation serves four quads a workgroup apart, so that neighbours touch neighbouring ones. The dispatch covers its
+// copy_memory: y = x; read_memory: Σ x, which nobody needs; write_memory: y = a number
+// An invocation serves QUADS quads a workgroup apart, so that neighbours touch neighbouring ones. The dispatch covers its
 // blocks several times over where they are few, so that small working sets fill a dispatch too.
 
 #import shared/index
 
 override WG: u32 = 64u;
+override QUADS: u32 = 4u;
 
 struct Params {
-    // Blocks of 4 · WG quads in a pass over the working set; the dispatch may have a multiple of them.
+    // Blocks of QUADS · WG quads in a pass over the working set; the dispatch has a multiple of them.
     blocks: u32,
     n_workgroups: u32,
     value: f32,
@@ -19,11 +20,11 @@ struct Params {
 @group(1) @binding(0) var<uniform> params: Params;
 
 fn first_quad(workgroup: vec3<u32>, workgroups: vec3<u32>, local: u32) -> u32 {
-    return linear_workgroup(workgroup, workgroups) % params.blocks * (4u * WG) + local;
+    return linear_workgroup(workgroup, workgroups) % params.blocks * (QUADS * WG) + local;
 }
 
 @compute @workgroup_size(WG)
-fn copy(
+fn copy_memory(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
@@ -33,13 +34,15 @@ fn copy(
     }
     let i = first_quad(workgroup, workgroups, local);
     y[i] = x[i];
-    y[i + WG] = x[i + WG];
-    y[i + 2u * WG] = x[i + 2u * WG];
-    y[i + 3u * WG] = x[i + 3u * WG];
+    if QUADS == 4u {
+        y[i + WG] = x[i + WG];
+        y[i + 2u * WG] = x[i + 2u * WG];
+        y[i + 3u * WG] = x[i + 3u * WG];
+    }
 }
 
 @compute @workgroup_size(WG)
-fn read(
+fn read_memory(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
@@ -48,7 +51,10 @@ fn read(
         return;
     }
     let i = first_quad(workgroup, workgroups, local);
-    let sum = (x[i] + x[i + WG]) + (x[i + 2u * WG] + x[i + 3u * WG]);
+    var sum = x[i];
+    if QUADS == 4u {
+        sum = (sum + x[i + WG]) + (x[i + 2u * WG] + x[i + 3u * WG]);
+    }
     // The working set holds ones; no compiler knows that.
     if any(sum != vec4<f32>(params.value)) {
         y[0] = sum;
@@ -56,7 +62,7 @@ fn read(
 }
 
 @compute @workgroup_size(WG)
-fn write(
+fn write_memory(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
@@ -67,7 +73,9 @@ fn write(
     let i = first_quad(workgroup, workgroups, local);
     let value = vec4<f32>(params.value);
     y[i] = value;
-    y[i + WG] = value;
-    y[i + 2u * WG] = value;
-    y[i + 3u * WG] = value;
+    if QUADS == 4u {
+        y[i + WG] = value;
+        y[i + 2u * WG] = value;
+        y[i + 3u * WG] = value;
+    }
 }

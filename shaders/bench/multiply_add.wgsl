@@ -1,10 +1,11 @@
-// acc = acc · factor + term, again and again, on eight independent quads per invocation; y = Σ acc
+// acc = acc · factor + term, again and again, on independent quads of an invocation, two or eight; y = Σ acc
 // Nothing but registers in the loop: what arithmetic can do at most. Started at 1, with factor 1/2 and term 1/2, every
 // accumulator stays exactly 1.
 
 #import shared/index
 
 override WG: u32 = 64u;
+override QUADS: u32 = 8u;
 
 struct Params {
     steps: u32,
@@ -28,7 +29,7 @@ fn multiply_add(
     }
     let factor = vec4<Elem>(Elem(params.factor));
     let term = vec4<Elem>(Elem(params.term));
-    // The compiler cannot know that all eight hold the same.
+    // The compiler cannot know that all eight hold the same, for i / n is 0.
     let start = vec4<Elem>(Elem(params.factor + params.term));
     let offset = vec4<Elem>(Elem(f32(i / params.n)));
     var a = start;
@@ -42,13 +43,16 @@ fn multiply_add(
     for (var step = 0u; step < params.steps; step++) {
         a = a * factor + term;
         b = b * factor + term;
-        c = c * factor + term;
-        d = d * factor + term;
-        e = e * factor + term;
-        f = f * factor + term;
-        g = g * factor + term;
-        h = h * factor + term;
+        if QUADS == 8u {
+            c = c * factor + term;
+            d = d * factor + term;
+            e = e * factor + term;
+            f = f * factor + term;
+            g = g * factor + term;
+            h = h * factor + term;
+        }
     }
+    // All eight are 1, whether they took part or not.
     let sum = ((a + b) + (c + d)) + ((e + f) + (g + h));
     y[i] = f32((sum.x + sum.y) + (sum.z + sum.w));
 }

@@ -17,8 +17,8 @@ use crate::tensor::{DType, Shape, Tensor};
 
 /// Invocations of a workgroup.
 const WORKGROUP: u64 = 64;
-/// Bytes of a block: four quads of each invocation.
-const BLOCK: u64 = 4 * 16 * WORKGROUP;
+/// Bytes of a quad of each invocation of a workgroup.
+const LINE: u64 = 16 * WORKGROUP;
 /// Working sets of the curve, in bytes: from the caches of one core to far beyond those of all.
 const WORKING_SETS: [u64; 7] = [
     64 << 10,
@@ -31,8 +31,10 @@ const WORKING_SETS: [u64; 7] = [
 ];
 /// Bytes that a dispatch moves at least: a few milliseconds on lavapipe, and twenty microseconds on the fastest card.
 const MOVED: u64 = 32 << 20;
-/// Operations of one step of `multiply_add`: eight quads, a multiplication and an addition each.
-const FLOPS_OF_STEP: u64 = 8 * 4 * 2;
+/// Quads per invocation that are tried; the best is the ceiling. Many independent ones hide latency on a GPU; on a software
+/// driver eight quads of accumulators do not fit the registers.
+const MEMORY_QUADS: [u32; 2] = [1, 4];
+const ARITHMETIC_QUADS: [u32; 2] = [2, 8];
 /// Dispatches per submission whose cost is measured.
 const LAUNCHES: [u32; 4] = [1, 16, 64, 256];
 /// Bytes of an upload and of a download.
@@ -60,36 +62,35 @@ struct MultiplyAddParams {
 
 /// The kernels that ceilings are measured with.
 pub fn kernels() -> Vec<Kernel> {
-    let memory = ["copy", "read", "write"].map(|entry| kernel("memory", entry, Elem::F32));
-    let arithmetic =
-        [Elem::F32, Elem::F16].map(|elem| kernel("multiply_add", "multiply_add", elem));
-    let launch = kernel("nothing", "nothing", Elem::F32);
-    memory
+    let memory = ["copy_memory", "read_memory", "write_memory"]
         .into_iter()
-        .chain(arithmetic)
-        .chain([launch])
-        .collect()
+        .flat_map(|entry| MEMORY_QUADS.map(|quads| kernel(entry, quads, Elem::F32)));
+    let arithmetic = [Elem::F32, Elem::F16]
+        .into_iter()
+        .flat_map(|elem| ARITHMETIC_QUADS.map(|quads| kernel("multiply_add", quads, elem)));
+    let launch = kernel("nothing", 1, Elem::F32);
+    memory.chain(arithmetic).chain([launch]).collect()
 }
 
-fn kernel(file: &str, entry: &'static str, elem: Elem) -> Kernel {
-    let source = match file {
-        "memory" => Source::file(
-            "bench/memory",
-            include_str!("../../shaders/bench/memory.wgsl"),
-        ),
+fn kernel(entry: &'static str, quads: u32, elem: Elem) -> Kernel {
+    let source = match entry {
         "multiply_add" => Source::file(
             "bench/multiply_add",
             include_str!("../../shaders/bench/multiply_add.wgsl"),
         ),
-        _ => Source::file(
+        "nothing" => Source::file(
             "bench/nothing",
             include_str!("../../shaders/bench/nothing.wgsl"),
+        ),
+        _ => Source::file(
+            "bench/memory",
+            include_str!("../../shaders/bench/memory.wgsl"),
         ),
     };
     Kernel {
         source,
         entry,
-        constants: vec![("WG", WORKGROUP as f64)],
+        constants: vec![("WG", WORKGROUP as f64), ("QUADS", f64::from(quads))],
         elem,
     }
 }
@@ -144,9 +145,9 @@ fn memory_point(device: &Device, bytes: u64, budget: &Budget) -> Result<MemoryPo
     let rate = |entry: &'static str| memory_rate(device, entry, bytes, budget);
     Ok(MemoryPoint {
         bytes,
-        copy_gb_s: rate("copy")?,
-        read_gb_s: rate("read")?,
-        write_gb_s: rate("write")?,
+        copy_gb_s: rate("copy_memory")?,
+        read_gb_s: rate("read_memory")?,
+        write_gb_s: rate("write_memory")?,
     })
 }
 
@@ -154,21 +155,40 @@ fn memory_point(device: &Device, bytes: u64, budget: &Budget) -> Result<MemoryPo
 ///
 /// Errors: as [`measure`].
 pub fn copy_secs(device: &Device, bytes: u64, budget: &Budget) -> Result<f64> {
-    Ok(bytes as f64 / 1e9 / memory_rate(device, "copy", bytes, budget)?)
+    Ok(bytes as f64 / 1e9 / memory_rate(device, "copy_memory", bytes, budget)?)
 }
 
+/// The best of the kernels that move memory so.
 fn memory_rate(device: &Device, entry: &'static str, bytes: u64, budget: &Budget) -> Result<f64> {
-    // Half of a copy's working set is read, half is written; the other kernels have one buffer and one word.
+    let rates = MEMORY_QUADS.map(|quads| memory_rate_by(device, entry, quads, bytes, budget));
+    rates
+        .into_iter()
+        .try_fold(0.0, |best: f64, rate| Ok(best.max(rate?)))
+}
+
+fn memory_rate_by(
+    device: &Device,
+    entry: &'static str,
+    quads: u32,
+    bytes: u64,
+    budget: &Budget,
+) -> Result<f64> {
+    let block = LINE * u64::from(quads);
+    // Half of a copy's working set is read, half is written; the other kernels have one buffer and one block.
     let (read, written) = match entry {
-        "copy" => (bytes / 2, bytes / 2),
-        "read" => (bytes, BLOCK),
-        _ => (BLOCK, bytes),
+        "copy_memory" => (bytes / 2, bytes / 2),
+        "read_memory" => (bytes, block),
+        _ => (block, bytes),
     };
     let passes = MOVED.div_ceil(bytes);
-    let blocks = read.max(written) / BLOCK;
+    let blocks = read.max(written) / block;
     let ones = vec![1.0f32; (read / 4) as usize];
     let x = Tensor::from_slice(device, &ones, [ones.len()])?;
-    let value = if entry == "read" { 4.0 } else { 0.25 };
+    let value = match entry {
+        // What the sum of an invocation is.
+        "read_memory" => quads as f32,
+        _ => 0.25,
+    };
     let params = MemoryParams {
         blocks: blocks as u32,
         n_workgroups: (blocks * passes) as u32,
@@ -177,12 +197,12 @@ fn memory_rate(device: &Device, entry: &'static str, bytes: u64, budget: &Budget
     };
     let zeros = vec![0.0f32; (written / 4) as usize];
     let y = Tensor::from_slice(device, &zeros, [zeros.len()])?;
-    let pipeline = device.pipeline(&kernel("memory", entry, Elem::F32))?;
+    let pipeline = device.pipeline(&kernel(entry, quads, Elem::F32))?;
     let call = || dispatch_compiled(device, &pipeline, &[&x], &[&y], &params, blocks * passes);
     call()?;
     let expected = match entry {
-        "copy" => 1.0,
-        "read" => 0.0,
+        "copy_memory" => 1.0,
+        "read_memory" => 0.0,
         _ => 0.25,
     };
     believe(device, entry, &y.to_vec::<f32>()?, expected)?;
@@ -190,7 +210,15 @@ fn memory_rate(device: &Device, entry: &'static str, bytes: u64, budget: &Budget
     Ok((bytes * passes) as f64 / timing.median / 1e9)
 }
 
+/// The best of the kernels that multiply and add.
 fn multiply_add(device: &Device, elem: Elem, budget: &Budget) -> Result<f64> {
+    let rates = ARITHMETIC_QUADS.map(|quads| multiply_add_by(device, elem, quads, budget));
+    rates
+        .into_iter()
+        .try_fold(0.0, |best: f64, rate| Ok(best.max(rate?)))
+}
+
+fn multiply_add_by(device: &Device, elem: Elem, quads: u32, budget: &Budget) -> Result<f64> {
     let n: u64 = match device.caps().class {
         DeviceClass::Cpu => 1 << 14,
         DeviceClass::Integrated => 1 << 18,
@@ -203,12 +231,14 @@ fn multiply_add(device: &Device, elem: Elem, budget: &Budget) -> Result<f64> {
         term: 0.5,
     };
     let y = Tensor::empty(device, DType::F32, Shape::of(&[n as usize]))?;
-    let pipeline = device.pipeline(&kernel("multiply_add", "multiply_add", elem))?;
+    let pipeline = device.pipeline(&kernel("multiply_add", quads, elem))?;
     let call = || dispatch_compiled(device, &pipeline, &[], &[&y], &params, n / WORKGROUP);
     call()?;
     believe(device, "multiply_add", &y.to_vec::<f32>()?, 32.0)?;
     let timing = Clock::of(device).time(device, budget, 1, call)?;
-    Ok((n * u64::from(params.steps) * FLOPS_OF_STEP) as f64 / timing.median / 1e9)
+    // A multiplication and an addition for each element of a quad.
+    let flops = n * u64::from(params.steps) * u64::from(quads) * 4 * 2;
+    Ok(flops as f64 / timing.median / 1e9)
 }
 
 /// Errors: [`Error::KernelWrong`] unless every number is the expected one.
@@ -226,7 +256,7 @@ fn believe(device: &Device, what: &'static str, got: &[f32], expected: f32) -> R
 /// Wall clock of recording, submitting and waiting, over the dispatches of one submission.
 fn launch_point(device: &Device, n_dispatches: u32, budget: &Budget) -> Result<LaunchPoint> {
     let y = Tensor::empty(device, DType::F32, Shape::of(&[1]))?;
-    let pipeline = device.pipeline(&kernel("nothing", "nothing", Elem::F32))?;
+    let pipeline = device.pipeline(&kernel("nothing", 1, Elem::F32))?;
     let submission = || -> Result<()> {
         for _ in 0..n_dispatches {
             dispatch_compiled(device, &pipeline, &[], &[&y], &(), 1)?;
@@ -255,7 +285,7 @@ fn transfers(device: &Device, budget: &Budget) -> Result<(f64, f64)> {
         // What is uploaded goes to the device with the next submission.
         dispatch_compiled(
             device,
-            &*device.pipeline(&kernel("nothing", "nothing", Elem::F32))?,
+            &*device.pipeline(&kernel("nothing", 1, Elem::F32))?,
             &[],
             &[&x],
             &(),

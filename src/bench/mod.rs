@@ -5,11 +5,13 @@
 pub mod ceilings;
 pub mod clock;
 pub mod compare;
+pub mod page;
 pub mod report;
 pub mod rows;
 mod run;
 pub mod statistics;
 pub mod steps;
+pub mod tune;
 
 pub use report::Report;
 pub use run::{Event, Settings, run};

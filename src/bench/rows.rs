@@ -49,12 +49,12 @@ impl Subject {
         words.join(" ")
     }
 
-    fn attrs(&self) -> Result<Attrs> {
+    pub(super) fn attrs(&self) -> Result<Attrs> {
         self.case.attrs.complete(self.op.signature())
     }
 
     /// The inputs on the device.
-    fn upload(&self, device: &Device) -> Result<Vec<Option<Tensor>>> {
+    pub(super) fn upload(&self, device: &Device) -> Result<Vec<Option<Tensor>>> {
         self.case
             .inputs
             .iter()

@@ -9,6 +9,7 @@ use crate::gpu::pipeline::Pipeline;
 use crate::gpu::shader::{Elem, Source, fingerprint, resolve};
 use crate::gpu::{Device, DeviceClass, Kernel, Mode};
 use crate::ops::op::{Entry, Op};
+use crate::ops::plan_table::{self, Choice, Kind};
 use crate::ops::probe;
 use crate::tensor::Tensor;
 use crate::verdict::{Verdict, Verdicts};
@@ -93,6 +94,61 @@ pub fn choose(
         adapter: device.adapter().label(),
         detail: wrong.unwrap_or_else(|| "no entry point runs on this device".to_string()),
     })
+}
+
+/// As [`choose`], for calls of these sizes: what the device's plan table prefers comes before the order of the candidates.
+pub(crate) fn choose_for(
+    op: &'static dyn Op,
+    device: &Device,
+    elem: Elem,
+    sizes: &[usize],
+    candidates: &[Choice],
+) -> Result<usize> {
+    let preferred = preferred(op, device, elem, sizes);
+    let place = |choice: &Choice| candidates.iter().position(|c| c == choice);
+    let Some(first) = preferred.iter().find_map(place) else {
+        return choose(op, device, elem, candidates);
+    };
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.remove(first);
+    order.insert(0, first);
+    let reordered: Vec<Choice> = order.iter().map(|i| candidates[*i]).collect();
+    Ok(order[choose(op, device, elem, &reordered)?])
+}
+
+/// The entry points to plan for first, best first: the one that a handle allows alone, or those of the plan table. Empty
+/// where neither has a say; the built-in plan decides then.
+pub(crate) fn preferred(
+    op: &'static dyn Op,
+    device: &Device,
+    elem: Elem,
+    sizes: &[usize],
+) -> Vec<Choice> {
+    let kind = Kind::new(op.signature().name, elem, sizes);
+    if device.mode().guard {
+        Ledger::of(device).note_kind(&kind);
+    }
+    match device.mode().only {
+        Some(only) => vec![only],
+        None => plan_table::preferred(device, &kind).map_or(Vec::new(), |list| list.to_vec()),
+    }
+}
+
+/// Whether an entry point can run here and gives right numbers on its verification case, which is run unless its verdict
+/// is known.
+#[cfg(feature = "bench")]
+pub(crate) fn is_right(
+    op: &'static dyn Op,
+    device: &Device,
+    elem: Elem,
+    (entry, variant): Choice,
+) -> Result<bool> {
+    let verifying = device.with_mode(Mode {
+        verify: true,
+        ..device.mode()
+    });
+    let fit = judge(op, &verifying, elem, entry, variant)?;
+    Ok(matches!(fit, Fit::Right))
 }
 
 fn judge(
@@ -199,7 +255,8 @@ pub(crate) struct Ledger(Mutex<LedgerState>);
 
 #[derive(Default)]
 struct LedgerState {
-    chosen: Vec<(&'static str, u32)>,
+    chosen: Vec<Choice>,
+    kinds: Vec<Kind>,
     unchosen: Option<&'static str>,
 }
 
@@ -227,6 +284,19 @@ impl Ledger {
     #[cfg(feature = "bench")]
     pub fn chosen(&self) -> Vec<(&'static str, u32)> {
         self.state().chosen.clone()
+    }
+
+    fn note_kind(&self, kind: &Kind) {
+        let kinds = &mut self.state().kinds;
+        if !kinds.contains(kind) {
+            kinds.push(kind.clone());
+        }
+    }
+
+    /// The calls that a plan table could have had a say in since the last [`clear`](Self::clear).
+    #[cfg(feature = "bench")]
+    pub fn kinds(&self) -> Vec<Kind> {
+        self.state().kinds.clone()
     }
 
     /// An entry point that was dispatched without being chosen.

@@ -16,6 +16,7 @@ pub mod loss;
 pub mod norm;
 pub mod op;
 pub mod optim;
+pub mod plan_table;
 pub mod probe;
 pub mod random;
 pub mod reduce;

@@ -192,7 +192,18 @@ impl Call {
                 .iter()
                 .chain([&&self.qkv])
                 .all(|t| t.layout().offset.is_multiple_of(4));
-        let forced = self.device().mode().only.and_then(|(name, variant)| {
+        let grid = &self.grid;
+        let sizes = [
+            grid.batch,
+            grid.height,
+            grid.width,
+            grid.channels,
+            grid.heads,
+            grid.window[0],
+            grid.window[1],
+        ];
+        let preferred = launch::preferred(&WINDOW_ATTENTION, self.device(), self.elem(), &sizes);
+        let forced = preferred.into_iter().find_map(|(name, variant)| {
             let forced = planner::from_code(variant);
             let fits = name == pass.entry()
                 && forced.head_dim as usize == self.grid.head_dim()

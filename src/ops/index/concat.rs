@@ -205,6 +205,9 @@ pub static CONCAT: Movement = Movement {
             two("verify", &[5, 27], &[5, 40], 1),
             two("first_axis", &[2, 7], &[3, 7], 0),
             two("middle_axis", &[2, 3, 5], &[2, 65, 5], -2),
+            two("of_8192x32", &[8192, 32], &[8192, 32], 1)
+                .bench()
+                .no_gradient(),
             two("one_is_empty", &[2, 0], &[2, 3], 1),
             two("six_axes", &[2, 1, 2, 3, 1, 2], &[2, 1, 2, 2, 1, 2], 3),
             Case::new("three")

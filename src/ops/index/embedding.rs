@@ -80,6 +80,9 @@ pub static EMBEDDING: Movement = Movement {
         vec![
             case("sentence", &[11, 33], &[2, 7]),
             case("many_meet", &[3, 5], &[67]),
+            case("64x128_of_32000x768", &[32_000, 768], &[64, 128])
+                .bench()
+                .no_gradient(),
             case("one_index", &[3, 5], &[]),
             case("nothing", &[3, 5], &[0]).no_gradient(),
             case("five_axes", &[4, 3], &[2, 1, 3, 2, 1]),

@@ -94,6 +94,9 @@ pub static INDEX_SELECT: Movement = Movement {
         vec![
             case("first_axis", &[7, 65], 0, 5),
             case("repeated", &[3, 5, 7], 1, 67),
+            case("4096_of_4096x256", &[4096, 256], 0, 4096)
+                .bench()
+                .no_gradient(),
             case("one_element", &[1], 0, 1),
             case("nothing", &[3, 4], 0, 0).no_gradient(),
             Case::new("negative_indices").f32(&[7, 3], domain).input(

@@ -267,6 +267,14 @@ pub static PAD: Movement = Movement {
             case("reflect", &[3, 65], &[0, 0, 5, 64], "reflect"),
             case("reflect_two_axes", &[4, 5], &[3, 2, 1, 4], "reflect"),
             case("replicate", &[3, 7], &[2, 1, 9, 10], "replicate"),
+            case(
+                "16x64x501_to_512",
+                &[16, 64, 501],
+                &[0, 0, 0, 0, 0, 11],
+                "constant",
+            )
+            .bench()
+            .no_gradient(),
             case("nothing_to_add", &[3, 7], &[0, 0, 0, 0], "constant"),
             case("nothing_to_mirror", &[1, 7], &[0, 0, 0, 0], "reflect"),
             case("one_element", &[1], &[1, 1], "replicate"),

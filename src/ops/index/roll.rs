@@ -104,6 +104,9 @@ pub static ROLL: Movement = Movement {
             case("one_axis", &[3, 65], &[7], &[1]),
             case("two_axes", &[2, 9, 5], &[4, -2], &[1, 2]),
             case("one_axis_twice", &[7], &[3, 2], &[0, 0]),
+            case("16x8x64x32", &[16, 8, 64, 32], &[4], &[2])
+                .bench()
+                .no_gradient(),
             case("whole_turns", &[7, 2], &[-14], &[0]),
             case("more_than_a_turn", &[7, 2], &[-16], &[0]),
             case("nothing_named", &[7], &[], &[]),

@@ -272,7 +272,7 @@ fn run(
         b_batch: batch_strides(&b_layout)?,
     };
     let elem = a.dtype().elem();
-    let mut plan = planner::plan(&shape, device.caps(), forced(device));
+    let mut plan = planner::plan(&shape, device.caps(), forced(device, elem, &shape));
     let candidates = [candidate(plan.choice), ("matmul", 0)];
     if launch::choose(&Matmul, device, elem, &candidates)? == 1 {
         launch::check_steps(device, "products per sum of matmul", shape.inner as usize)?;
@@ -383,9 +383,11 @@ fn matrices(a: &Tensor, b: &Tensor) -> (Layout, Layout, Shape) {
     )
 }
 
-/// What a handle with one allowed entry point asks of the plan.
-fn forced(device: &Device) -> Option<Forced> {
-    let (name, code) = device.mode().only?;
+/// What a handle with one allowed entry point, or the device's plan table, asks of the plan.
+fn forced(device: &Device, elem: Elem, shape: &MatmulShape) -> Option<Forced> {
+    let sizes = [shape.batches, shape.rows, shape.inner, shape.cols].map(|n| n as usize);
+    let preferred = launch::preferred(&Matmul, device, elem, &sizes);
+    let (name, code) = *preferred.first()?;
     Some(match name {
         "matmul" => Forced::Naive,
         "matmul_tiled" => Forced::Tiled { partial: false },

@@ -188,7 +188,8 @@ fn choose(
     if cols <= ROW_MOST {
         candidates.insert(0, (row, 0));
     }
-    let (entry, _) = candidates[launch::choose(&CROSS_ENTROPY, device, elem, &candidates)?];
+    let (entry, _) =
+        candidates[launch::choose_for(&CROSS_ENTROPY, device, elem, &[n_rows, cols], &candidates)?];
     let n = n_rows as u64;
     Ok(if entry == workgroup {
         (entry, n)

@@ -141,7 +141,9 @@ fn run(
         return Ok(());
     }
     let elem = inputs[0].dtype().elem();
-    let (entry, _) = candidates[launch::choose(&LayerNorm, device, elem, &candidates)?];
+    let cols = inputs[0].shape().last().copied().unwrap_or(1);
+    let (entry, _) =
+        candidates[launch::choose_for(&LayerNorm, device, elem, &[rows, cols], &candidates)?];
     launch::dispatch(
         device,
         &norm::kernel(source(entry), entry, elem),

@@ -117,7 +117,8 @@ fn run(
     // There is no rung by quads yet.
     let candidates = ladder(device.caps(), cols, false, [row, row, workgroup]);
     let elem = out.dtype().elem();
-    let (entry, _) = candidates[launch::choose(&LogSoftmax, device, elem, &candidates)?];
+    let (entry, _) =
+        candidates[launch::choose_for(&LogSoftmax, device, elem, &[rows, cols], &candidates)?];
     let mut params = Params {
         rows: rows as u32,
         cols: cols as u32,

@@ -114,7 +114,8 @@ fn run(
     let aligned = aligned(cols, inputs) && aligned(cols, &[out]);
     let candidates = ladder(device.caps(), cols, aligned, rungs);
     let elem = out.dtype().elem();
-    let (entry, _) = candidates[launch::choose(&Softmax, device, elem, &candidates)?];
+    let (entry, _) =
+        candidates[launch::choose_for(&Softmax, device, elem, &[rows, cols], &candidates)?];
     let mut params = Params {
         rows: rows as u32,
         cols: cols as u32,

@@ -186,6 +186,7 @@ fn cases() -> Vec<Case> {
         case("no_limit", &[7])
             .attr("top_db", 0.0)
             .attr("reference", 20.0),
+        case("16x201x501", &[16, 201, 501]).bench().no_gradient(),
         case("one_axis", &[65]).attr("top_db", 9.0),
         case("number", &[]),
         case("floored", &[3, 8])
@@ -291,6 +292,10 @@ pub static LOG_CLAMPED: Plain = Plain {
             Case::new("some_below")
                 .f32(&[5, 13], Domain::Uniform(0.0, 1.0))
                 .attr("eps", 0.4),
+            Case::new("16x64x501")
+                .f32(&[16, 64, 501], Domain::Uniform(0.0, 1.0))
+                .bench()
+                .no_gradient(),
             Case::new("silent_signal")
                 .f32(&[9], Domain::Constant(0.0))
                 .no_gradient(),

@@ -401,10 +401,13 @@ fn interior(f: &Framing) -> (usize, usize) {
     (first, end.max(first))
 }
 
-/// The entry that a handle asks for, or the planned one.
-fn planned(device: &Device, n_fft: usize) -> Option<Variant> {
-    match device.mode().only {
-        Some(("stft_fused", code)) => {
+/// The entry that a handle or the device's plan table asks for, or the planned one.
+fn planned(device: &Device, f: &Framing) -> Option<Variant> {
+    let n_fft = f.n_fft;
+    let sizes = [n_fft, f.hop, f.rows * f.frames];
+    let preferred = launch::preferred(&STFT, device, Elem::F32, &sizes);
+    match preferred.first() {
+        Some(&("stft_fused", code)) => {
             split(n_fft)?;
             Some(
                 Variant {
@@ -415,7 +418,7 @@ fn planned(device: &Device, n_fft: usize) -> Option<Variant> {
             )
             .filter(|v| v.frames * 4 * n_fft as u32 <= device.caps().max_workgroup_bytes)
         }
-        Some(("stft_frames", _)) => None,
+        Some(&("stft_frames", _)) => None,
         _ => Variant::plan(n_fft, device.caps()),
     }
 }
@@ -429,7 +432,7 @@ pub(super) fn spectra(
     scale: f64,
 ) -> Result<Option<Tensor>> {
     let device = x.device();
-    let Some(variant) = planned(device, f.n_fft) else {
+    let Some(variant) = planned(device, &f) else {
         return Ok(None);
     };
     let aligned = [f.hop, f.pad, f.length].iter().all(|n| n % 4 == 0);

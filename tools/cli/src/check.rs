@@ -35,13 +35,20 @@ pub struct Check {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Profile {
+pub enum Profile {
     Default,
     Full,
 }
 
 impl Profile {
-    fn name(self) -> &'static str {
+    pub fn limits(self) -> Limits {
+        match self {
+            Profile::Default => Limits::Default,
+            Profile::Full => Limits::Full,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
         match self {
             Profile::Default => "default",
             Profile::Full => "full",

@@ -4,6 +4,7 @@
 //! what was wrong with the call or its input.
 
 mod adapters;
+mod bench;
 mod check;
 mod demo;
 mod eval;
@@ -47,6 +48,7 @@ enum Verb {
     Ops(ops::Ops),
     Run(run::Run),
     Check(check::Check),
+    Bench(bench::Bench),
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Ops(verb) => verb.run(&session),
         Verb::Run(verb) => verb.run(&session),
         Verb::Check(verb) => verb.run(&session),
+        Verb::Bench(verb) => verb.run(&session),
         Verb::Train(verb) => verb.run(&session),
         Verb::Eval(verb) => verb.run(&session),
         Verb::Predict(verb) => verb.run(&session),

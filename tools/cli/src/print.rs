@@ -85,6 +85,26 @@ pub fn number(x: f64) -> String {
     }
 }
 
+/// So many digits, in full below 10⁶: `77.1`, `0.482`, `12300`.
+pub fn digits(x: f64, n: usize) -> String {
+    if x == 0.0 || !x.is_finite() {
+        return x.to_string();
+    }
+    let magnitude = x.abs().log10().floor() as i32;
+    let rounded = format!("{:.*e}", n - 1, x).parse::<f64>().unwrap_or(x);
+    format!("{rounded:.*}", (n as i32 - 1 - magnitude).max(0) as usize)
+}
+
+/// `3.21 ms`.
+pub fn secs(secs: f64) -> String {
+    let units = [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")];
+    let (unit, name) = units
+        .into_iter()
+        .find(|(unit, _)| secs.abs() >= 0.9995 * unit)
+        .unwrap_or((1e-9, "ns"));
+    format!("{} {name}", digits(secs / unit, 3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +118,13 @@ mod tests {
         assert_eq!(bytes(u64::MAX), "16 EiB");
         assert_eq!(count(999), "999");
         assert_eq!(count(25_165_824), "25.2 M");
+        assert_eq!(digits(77.149, 3), "77.1");
+        assert_eq!(digits(0.04816, 2), "0.048");
+        assert_eq!(digits(9.999, 3), "10.0");
+        assert_eq!(digits(123_456.0, 3), "123000");
+        assert_eq!(secs(0.0032149), "3.21 ms");
+        assert_eq!(secs(0.99999), "1.00 s");
+        assert_eq!(secs(2e-10), "0.200 ns");
         assert_eq!(number(0.0), "0");
         assert_eq!(number(-1.5), "-1.5");
         assert_eq!(number(0.1f32.into()), "0.1");

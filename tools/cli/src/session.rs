@@ -21,8 +21,23 @@ impl Session {
         }
     }
 
+    /// The adapter asked for, as [`open_as`](Self::open_as) takes it, or all native ones by number.
+    pub fn adapters(&self, all: bool) -> Vec<Option<String>> {
+        match all {
+            true => (0..Device::adapters(false).len())
+                .map(|i| Some(i.to_string()))
+                .collect(),
+            false => vec![self.adapter.clone()],
+        }
+    }
+
     /// Opens the adapter, with verdicts and pipelines kept in the cache folder of the system.
     pub fn open(&self, limits: Limits) -> affekt::Result<Device> {
+        self.open_as(self.adapter.as_deref(), limits)
+    }
+
+    /// Opens another adapter than the one asked for in the same way.
+    pub fn open_as(&self, adapter: Option<&str>, limits: Limits) -> affekt::Result<Device> {
         let cache_dir = cache_dir();
         if let Some(dir) = &cache_dir {
             if let Err(e) = try_to_write(dir) {
@@ -33,7 +48,7 @@ impl Session {
             }
         }
         Device::open(DeviceOptions {
-            adapter: self.adapter.clone(),
+            adapter: adapter.map(str::to_string),
             limits,
             cache_dir,
             ..DeviceOptions::default()

@@ -1,0 +1,3 @@
+pub fn html(_: &crate::bench::Report) -> String {
+    String::new()
+}

@@ -1,0 +1,657 @@
+//! `affekt bench`: how far every kernel is from what this adapter could do.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use affekt::bench::compare::{Line, align, regressions};
+use affekt::bench::report::{Bound, Ceilings, Environment, Machine, Row, RowVerdict, Step};
+use affekt::bench::statistics::Budget;
+use affekt::bench::{Event, Report, Settings, page, rows, run, steps};
+use affekt::gpu::Mode;
+use affekt::{Device, DeviceOptions, ops};
+use clap::Args;
+
+use crate::check::Profile;
+use crate::outcome::{Failure, Outcome, flatten, say};
+use crate::print;
+use crate::progress::{Progress, bar, clock};
+use crate::session::Session;
+
+/// Time every kernel against what this adapter can do, and training steps of the models
+#[derive(Args)]
+#[command(
+    after_help = "A row is named operator/case or step/model. Wrong kernels have no speed; they end with exit 1.\n\n\
+                  Examples:\n  affekt bench matmul --html matmul.html\n  \
+                  affekt bench --json > mine.json\n  \
+                  affekt bench --compare theirs.json mine.json --html both.html\n  \
+                  affekt bench --baseline mine.json"
+)]
+pub struct Bench {
+    /// Only rows whose name contains this
+    filter: Option<String>,
+    /// Every adapter in turn, instead of one
+    #[arg(long, conflicts_with = "compare")]
+    all_adapters: bool,
+    /// Everything the adapter has, or the WebGPU defaults and no features
+    #[arg(long, value_enum, default_value = "full")]
+    limits: Profile,
+    /// Most seconds to spend on the samples of a row
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    seconds: f64,
+    /// Leave out what compiling takes, which needs three more runs of the program
+    #[arg(long)]
+    no_compile: bool,
+    /// Measure nothing: put the results of these files side by side
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    compare: Vec<PathBuf>,
+    /// Print ratios to the results of this file; a row that is slower beyond spread and margin ends with exit 1
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// How much slower than the baseline is no regression yet, whatever the spread
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    margin: f64,
+    /// Spoil what this entry point writes, as a broken driver would: shows that the next rung takes over
+    #[arg(long, value_name = "ENTRY", conflicts_with = "compare")]
+    corrupt: Option<String>,
+    /// Write one self-contained page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print what the first call of each row takes on a fresh device, as JSON
+    #[arg(long, hide = true)]
+    first_calls: bool,
+    /// Folder where `--first-calls` keeps pipelines
+    #[arg(long, hide = true, value_name = "DIR")]
+    pipelines: Option<PathBuf>,
+}
+
+impl Bench {
+    pub fn run(&self, session: &Session) -> Outcome {
+        if !(self.seconds > 0.0 && self.seconds.is_finite()) {
+            return Err(Failure::Wrong(format!(
+                "--seconds is {}, expected a time above 0",
+                self.seconds
+            )));
+        }
+        if !(self.margin >= 0.0 && self.margin.is_finite()) {
+            return Err(Failure::Wrong(format!(
+                "--margin is {}, expected a share of at least 0",
+                self.margin
+            )));
+        }
+        if self.first_calls {
+            return self.print_first_calls(session);
+        }
+        // Before an hour of measuring, not after it.
+        let baseline = self.baseline.as_deref().map(Report::read).transpose()?;
+        if let Some(file) = &self.html {
+            try_to_write(file)?;
+        }
+        let report = match self.compare.is_empty() {
+            true => self.measure(session)?,
+            false => {
+                let read = self.compare.iter().map(|file| Report::read(file));
+                let reports = read.collect::<affekt::Result<Vec<_>>>()?;
+                Report::new(reports.into_iter().flat_map(|r| r.machines).collect())
+            }
+        };
+        let machines: Vec<&Machine> = report.machines.iter().collect();
+        let lines = align(&machines)?;
+        if let Some(file) = &self.html {
+            let text = page::html(&report);
+            std::fs::write(file, text)
+                .map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))?;
+        }
+        let mut out = io::stdout().lock();
+        if self.json {
+            out.write_all(report.to_json().as_bytes())?;
+        } else if !self.compare.is_empty() {
+            side_by_side(&mut out, &machines, &lines)?;
+        }
+        let slower = match &baseline {
+            Some(baseline) => self.against(&mut out, baseline, &report)?,
+            None => Vec::new(),
+        };
+        out.flush()?;
+        let wrong: Vec<String> = match self.compare.is_empty() {
+            true => machines.iter().flat_map(|m| wrong_rows(m)).collect(),
+            false => Vec::new(),
+        };
+        match (wrong.as_slice(), slower.as_slice()) {
+            ([], []) => Ok(()),
+            ([], slower) => Err(Failure::Checked(format!(
+                "slower than the baseline: {}",
+                slower.join(", ")
+            ))),
+            (wrong, _) => Err(Failure::Checked(format!("wrong: {}", wrong.join(", ")))),
+        }
+    }
+
+    fn subjects(&self) -> Result<(Vec<rows::Subject>, Vec<steps::Subject>), Failure> {
+        let filter = self.filter.as_deref();
+        let (rows, steps) = (rows::subjects(filter), steps::subjects(filter));
+        if rows.is_empty() && steps.is_empty() {
+            let all = rows::subjects(None);
+            let wanted = filter.unwrap_or_default();
+            let near = ops::find(wanted.split('/').next().unwrap_or_default()).err();
+            return Err(Failure::Wrong(format!(
+                "no row has {wanted:?} in its name; there are {}, {} for one{}",
+                all.len() + steps::subjects(None).len(),
+                all[0].name(),
+                near.map_or(String::new(), |e| format!("; {e}"))
+            )));
+        }
+        Ok((rows, steps))
+    }
+
+    /// Measures on the adapter asked for, or on all.
+    fn measure(&self, session: &Session) -> Result<Report, Failure> {
+        let (rows, steps) = self.subjects()?;
+        let corrupt = self.corrupt.as_deref().map(entry_point).transpose()?;
+        let settings = Settings {
+            rows,
+            steps,
+            budget: Budget {
+                max_secs: self.seconds,
+                min_secs: Budget::default().min_secs.min(self.seconds),
+                ..Budget::default()
+            },
+            step_budget: Budget {
+                max_secs: 5.0 * self.seconds,
+                ..Budget::default()
+            },
+        };
+        let mut machines = Vec::new();
+        for adapter in session.adapters(self.all_adapters) {
+            let measured = self.measure_one(session, adapter.as_deref(), &settings, corrupt);
+            match measured {
+                Ok(machine) => machines.push(machine),
+                // Of several, one that cannot be had is no reason to say nothing of the others.
+                Err(Failure::Wrong(reason)) if self.all_adapters => say(&format!(
+                    "affekt: {}: {}",
+                    adapter.as_deref().unwrap_or_default(),
+                    flatten(&reason)
+                )),
+                Err(other) => return Err(other),
+            }
+        }
+        if machines.is_empty() {
+            return Err(Failure::Wrong("no adapter could be measured".to_string()));
+        }
+        Ok(Report::new(machines))
+    }
+
+    fn measure_one(
+        &self,
+        session: &Session,
+        adapter: Option<&str>,
+        settings: &Settings,
+        corrupt: Option<&'static str>,
+    ) -> Result<Machine, Failure> {
+        let limits = self.limits.limits();
+        // What a spoiled kernel is judged to be must not be remembered.
+        let device = match corrupt {
+            None => session.open_as(adapter, limits)?,
+            Some(_) => Device::open(DeviceOptions {
+                adapter: adapter.map(str::to_string),
+                limits,
+                ..DeviceOptions::default()
+            })?,
+        };
+        let device = device.with_mode(Mode {
+            corrupt,
+            ..device.mode()
+        });
+        say(&format!(
+            "{} rows and {} training steps on {}, {} limits",
+            settings.rows.len(),
+            settings.steps.len(),
+            device.adapter().label(),
+            self.limits.name()
+        ));
+        let environment = Environment::of(&device, limits);
+        let mut shown = Shown {
+            quiet: self.json,
+            width: settings
+                .rows
+                .iter()
+                .map(|r| r.name().len())
+                .max()
+                .unwrap_or(0),
+            progress: Progress::default(),
+            start: Instant::now(),
+        };
+        let mut failed = None;
+        let mut machine = run(&device, environment, settings, &mut |event| {
+            // A closed pipe is told after the row at hand.
+            if let Err(e) = shown.tell(event) {
+                failed.get_or_insert(e);
+            }
+        })?;
+        shown.progress.clear();
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        drop(device);
+        if !self.no_compile && corrupt.is_none() && !settings.rows.is_empty() {
+            self.add_compile_times(adapter, &mut machine, &mut shown.progress);
+        }
+        shown.progress.clear();
+        if !self.json {
+            say_health(&machine);
+        }
+        Ok(machine)
+    }
+
+    /// What compiling takes, from runs of this program with the driver's caches off, empty, and filled.
+    fn add_compile_times(
+        &self,
+        adapter: Option<&str>,
+        machine: &mut Machine,
+        progress: &mut Progress,
+    ) {
+        let folder = std::env::temp_dir().join(format!("affekt-bench-{}", std::process::id()));
+        let mut child = |what: &str, cached: bool| {
+            progress.show(&format!("compiling, {what}"));
+            self.first_calls_of_a_run(adapter, cached.then_some(folder.as_path()))
+        };
+        let cold = child("nothing cached", false);
+        let cached = child("to fill caches", true).and_then(|_| child("from caches", true));
+        let _ = std::fs::remove_dir_all(&folder);
+        match (cold, cached) {
+            (Ok(cold), Ok(cached)) => {
+                for row in &mut machine.rows {
+                    row.compile_cold = cold.get(&row.name()).copied();
+                    row.compile_cached = cached.get(&row.name()).copied();
+                }
+            }
+            (Err(reason), _) | (_, Err(reason)) => {
+                progress.say(&format!("affekt: warning: no compile times: {reason}"));
+            }
+        }
+    }
+
+    fn first_calls_of_a_run(
+        &self,
+        adapter: Option<&str>,
+        caches: Option<&Path>,
+    ) -> Result<BTreeMap<String, f64>, String> {
+        let program = std::env::current_exe().map_err(|e| e.to_string())?;
+        let mut command = Command::new(program);
+        command.args(["bench", "--first-calls", "--limits", self.limits.name()]);
+        command.args(&self.filter);
+        match adapter {
+            Some(adapter) => command.args(["--adapter", adapter]),
+            None => command.env_remove("AFFEKT_ADAPTER"),
+        };
+        match caches {
+            // Mesa's and NVIDIA's own caches, and ours.
+            Some(folder) => command
+                .env("MESA_SHADER_CACHE_DIR", folder)
+                .env("__GL_SHADER_DISK_CACHE_PATH", folder)
+                .arg("--pipelines")
+                .arg(folder),
+            None => command
+                .env("MESA_SHADER_CACHE_DISABLE", "true")
+                .env("__GL_SHADER_DISK_CACHE", "0"),
+        };
+        let ran = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .map_err(|e| e.to_string())?;
+        serde_json::from_slice(&ran.stdout).map_err(|_| format!("a run ended with {}", ran.status))
+    }
+
+    fn print_first_calls(&self, session: &Session) -> Outcome {
+        let options = DeviceOptions {
+            adapter: session.adapter.clone(),
+            limits: self.limits.limits(),
+            cache_dir: self.pipelines.clone(),
+            ..DeviceOptions::default()
+        };
+        let mut secs = BTreeMap::new();
+        for subject in self.subjects()?.0 {
+            // A row that does not run has no such time.
+            if let Ok(first) = subject.first_call(&options) {
+                secs.insert(subject.name(), first);
+            }
+        }
+        Ok(print::json(
+            &mut io::stdout().lock(),
+            &serde_json::json!(secs),
+        )?)
+    }
+
+    /// Ratios to the baseline, and the rows that are worse.
+    fn against(
+        &self,
+        out: &mut impl io::Write,
+        baseline: &Report,
+        report: &Report,
+    ) -> Result<Vec<String>, Failure> {
+        let mut slower = Vec::new();
+        for machine in &report.machines {
+            let same = |old: &&Machine| {
+                old.environment.adapter == machine.environment.adapter
+                    && old.environment.engine.split(' ').next()
+                        == machine.environment.engine.split(' ').next()
+            };
+            let old = match baseline.machines.as_slice() {
+                [only] => Some(only),
+                several => several.iter().find(same),
+            };
+            let Some(old) = old else {
+                return Err(Failure::Wrong(format!(
+                    "the baseline has nothing of {}",
+                    machine.environment.adapter
+                )));
+            };
+            let lines = align(&[old, machine])?;
+            if !self.json {
+                writeln!(out)?;
+                side_by_side(out, &[old, machine], &lines)?;
+            }
+            slower.extend(
+                regressions(&lines, self.margin)
+                    .into_iter()
+                    .map(String::from),
+            );
+        }
+        Ok(slower)
+    }
+}
+
+/// Errors: [`Failure::Wrong`] if the file cannot be made or written.
+fn try_to_write(file: &Path) -> Outcome {
+    let opened = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file);
+    opened
+        .map(drop)
+        .map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))
+}
+
+/// The entry point of that name among all that operators have.
+fn entry_point(name: &str) -> Result<&'static str, Failure> {
+    ops::all()
+        .flat_map(|op| op.entries())
+        .map(|entry| entry.name())
+        .find(|known| *known == name)
+        .ok_or_else(|| {
+            Failure::Wrong(format!(
+                "no entry point is called {name}; `affekt ops NAME` lists those of an operator"
+            ))
+        })
+}
+
+fn wrong_rows(machine: &Machine) -> Vec<String> {
+    let rows = machine.rows.iter().map(|r| (r.name(), r.verdict));
+    let steps = machine
+        .steps
+        .iter()
+        .map(|s| (format!("step/{}", s.model), s.verdict));
+    rows.chain(steps)
+        .filter(|(_, verdict)| *verdict == RowVerdict::Wrong)
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// The table as it grows.
+struct Shown {
+    quiet: bool,
+    /// Of the longest name.
+    width: usize,
+    progress: Progress,
+    start: Instant,
+}
+
+impl Shown {
+    fn tell(&mut self, event: Event<'_>) -> io::Result<()> {
+        if let Event::Measuring { name, i, n } = event {
+            let share = i as f64 / n.max(1) as f64;
+            let spent = self.start.elapsed().as_secs_f64();
+            self.progress
+                .show(&format!("{} {i}/{n} {} {name}", bar(share), clock(spent)));
+            return Ok(());
+        }
+        if self.quiet {
+            return Ok(());
+        }
+        self.progress.clear();
+        let mut out = io::stdout().lock();
+        match event {
+            Event::Measuring { .. } => {}
+            Event::Ceilings(ceilings) => {
+                print_ceilings(&mut out, ceilings)?;
+                writeln!(
+                    out,
+                    "\n{:<width$}  {:>9}  {:>19}  {:>8}  {:>8}  {:>6}  {:<7}  runs",
+                    "row",
+                    "median",
+                    "p10 to p90",
+                    "GB/s",
+                    "GFLOP/s",
+                    "% of",
+                    "bound",
+                    width = self.width
+                )?;
+            }
+            Event::Row(row) => self.row(&mut out, row)?,
+            Event::Step(step) => print_step(&mut out, step)?,
+        }
+        out.flush()
+    }
+
+    fn row(&self, out: &mut impl io::Write, row: &Row) -> io::Result<()> {
+        let name = format!("{:<width$}", row.name(), width = self.width);
+        let detail = flatten(row.detail.as_deref().unwrap_or_default());
+        let timing = row.timing();
+        match (row.verdict, row.median, timing) {
+            (RowVerdict::Right, Some(median), Some(timing)) => writeln!(
+                out,
+                "{name}  {:>9}  {:>19}  {:>8}  {:>8}  {:>6}  {:<7}  {}{}",
+                print::secs(median),
+                format!("{} to {}", print::secs(timing.p10), print::secs(timing.p90)),
+                row.gb_s.map_or("-".to_string(), |x| print::digits(x, 3)),
+                row.gflop_s.map_or("-".to_string(), |x| print::digits(x, 3)),
+                row.percent.map_or("-".to_string(), |x| format!("{x:.0}")),
+                row.bound.map_or("-", bound_name),
+                row.plan
+                    .clone()
+                    .unwrap_or_else(|| match row.entries.is_empty() {
+                        true => "fused".to_string(),
+                        false => row.entries.join(", "),
+                    }),
+                if row.noisy { "  (noisy)" } else { "" }
+            )?,
+            (RowVerdict::Skipped, ..) => writeln!(out, "{name}  skipped: {detail}")?,
+            _ => writeln!(out, "{name}  FAIL: {detail}")?,
+        }
+        for dropped in &row.dropped {
+            writeln!(out, "  wrong here and not used: {}", flatten(dropped))?;
+        }
+        Ok(())
+    }
+}
+
+fn bound_name(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Memory => "memory",
+        Bound::Compute => "compute",
+        Bound::Launch => "launch",
+    }
+}
+
+fn print_ceilings(out: &mut impl io::Write, ceilings: &Ceilings) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = ceilings
+        .memory
+        .iter()
+        .map(|p| {
+            let rates = [p.copy_gb_s, p.read_gb_s, p.write_gb_s];
+            let rates = rates.map(|rate| print::digits(rate, 3));
+            [vec![print::bytes(p.bytes)], rates.to_vec()].concat()
+        })
+        .collect();
+    print::table(
+        out,
+        &["working set", "copy GB/s", "read GB/s", "write GB/s"],
+        &rows,
+    )?;
+    let half = ceilings.f16_gflop_s.map_or(String::new(), |x| {
+        format!(", f16 {} GFLOP/s", print::digits(x, 3))
+    });
+    writeln!(
+        out,
+        "multiply-add  f32 {} GFLOP/s{half}",
+        print::digits(ceilings.f32_gflop_s, 3)
+    )?;
+    let launches: Vec<String> = ceilings
+        .launch
+        .iter()
+        .map(|p| {
+            format!(
+                "{} ({} per submission)",
+                print::secs(p.secs),
+                p.n_dispatches
+            )
+        })
+        .collect();
+    writeln!(out, "dispatch      {}", launches.join(", "))?;
+    writeln!(
+        out,
+        "transfers     up {} GB/s, down {} GB/s; one number back in {} (99 %: {})",
+        print::digits(ceilings.upload_gb_s, 3),
+        print::digits(ceilings.download_gb_s, 3),
+        print::secs(ceilings.readback.median),
+        print::secs(ceilings.readback.p99)
+    )?;
+    if !ceilings.cooperative.is_empty() {
+        writeln!(out, "matrices      {}", ceilings.cooperative.join(", "))?;
+    }
+    Ok(())
+}
+
+fn print_step(out: &mut impl io::Write, step: &Step) -> io::Result<()> {
+    let name = format!("step/{} {}, batch {}", step.model, step.config, step.batch);
+    let part = |timing: &Option<affekt::bench::report::Timing>| {
+        timing.map_or("-".to_string(), |t| print::secs(t.median))
+    };
+    match step.median {
+        Some(median) => writeln!(
+            out,
+            "{name}  {}: forward {}, backward {}, optimizer {}; {} dispatches, {} submissions, {} bound, peak {}; first {}",
+            print::secs(median),
+            part(&step.forward),
+            part(&step.backward),
+            part(&step.optimizer),
+            step.n_dispatches,
+            step.n_submissions,
+            print::bytes(step.bytes),
+            print::bytes(step.peak_bytes),
+            step.first.map_or("-".to_string(), print::secs)
+        ),
+        None => {
+            let mark = match step.verdict {
+                RowVerdict::Skipped => "skipped",
+                _ => "FAIL",
+            };
+            writeln!(
+                out,
+                "{name}  {mark}: {}",
+                flatten(step.detail.as_deref().unwrap_or_default())
+            )
+        }
+    }
+}
+
+fn say_health(machine: &Machine) {
+    let health = &machine.health;
+    let clock = match health.clock.as_str() {
+        "wall" => "wall clock, since there are no timestamps",
+        _ => "the device's timestamps",
+    };
+    let mut words = vec![format!("times by {clock}")];
+    words.push(format!(
+        "copying afterwards {:.2} of before",
+        health.slowdown
+    ));
+    if health.throttled {
+        words.push("THROTTLED or disturbed".to_string());
+    }
+    for (n, what) in [
+        (health.n_noisy, "noisy rows"),
+        (health.n_discarded, "samples discarded"),
+        (health.skipped.len(), "rows skipped"),
+    ] {
+        if n > 0 {
+            words.push(format!("{n} {what}"));
+        }
+    }
+    say(&format!(
+        "{}; {:.0} s in all",
+        words.join(", "),
+        health.seconds
+    ));
+}
+
+/// Medians of all machines, and ratios to the first that has the row.
+fn side_by_side(out: &mut impl io::Write, machines: &[&Machine], lines: &[Line]) -> io::Result<()> {
+    for (i, machine) in machines.iter().enumerate() {
+        let e = &machine.environment;
+        writeln!(
+            out,
+            "{}  {} on {}, {} {}",
+            letter(i),
+            e.engine,
+            e.adapter,
+            e.driver,
+            e.driver_info
+        )?;
+    }
+    writeln!(out)?;
+    let mut heading = vec!["row".to_string()];
+    for i in 0..machines.len() {
+        heading.push(letter(i));
+        if i > 0 {
+            heading.push("ratio (interval)".to_string());
+        }
+    }
+    let rows: Vec<Vec<String>> = lines
+        .iter()
+        .map(|line| {
+            let mut cells = vec![line.name.clone()];
+            for (i, cell) in line.cells.iter().enumerate() {
+                let timing = cell.as_ref().and_then(|c| c.timing);
+                cells.push(match (cell, timing) {
+                    (_, Some(timing)) => print::secs(timing.median),
+                    (Some(cell), None) if cell.verdict == RowVerdict::Wrong => "FAIL".to_string(),
+                    _ => "-".to_string(),
+                });
+                if i > 0 {
+                    let ratio = cell.as_ref().and_then(|c| c.ratio);
+                    cells.push(ratio.map_or("-".to_string(), |r| {
+                        format!("{:.2} ({:.2} to {:.2})", r.value, r.low, r.high)
+                    }));
+                }
+            }
+            cells
+        })
+        .collect();
+    let heading: Vec<&str> = heading.iter().map(String::as_str).collect();
+    print::table(out, &heading, &rows)
+}
+
+/// A, B, … and on with numbers.
+fn letter(i: usize) -> String {
+    match u8::try_from(i) {
+        Ok(i) if i < 26 => char::from(b'A' + i).to_string(),
+        _ => format!("#{}", i + 1),
+    }
+}
