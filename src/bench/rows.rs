@@ -125,7 +125,10 @@ impl Subject {
         let trial = Trial {
             op: self.op,
             case: self.case.clone(),
-            property: Property::Value,
+            property: match self.case.long_twin {
+                true => Property::Repeat,
+                false => Property::Value,
+            },
             only: None,
         };
         let verdict = match trial.run(device)? {
@@ -137,6 +140,9 @@ impl Subject {
                 return Ok(self.empty_row(RowVerdict::Skipped, Some(detail)));
             }
         };
+        let note = self.case.long_twin.then(|| {
+            "the definition takes too long at this size; checked by the verification of its kernels".to_string()
+        });
         let entries = Ledger::of(device).chosen();
         let before = device.stream_stats().n_dispatches;
         device.reset_high_water();
@@ -180,7 +186,7 @@ impl Subject {
             bound: Some(bound),
             workspace_bytes,
             noisy: is_noisy(&timing),
-            ..self.empty_row(verdict, None)
+            ..self.empty_row(verdict, note)
         })
     }
 

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::gpu::{Device, DeviceClass, Limits, WGPU_VERSION};
+use crate::ops::plan_table;
 
 /// What ran where.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -80,7 +81,7 @@ impl Environment {
             os: os(),
             n_host_threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
             started: now(),
-            plan_table: String::new(),
+            plan_table: plan_table::fingerprint(device),
             features,
             device_limits: device_limits
                 .map(|(name, value)| (name.to_string(), value))

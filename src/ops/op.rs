@@ -634,6 +634,8 @@ pub struct Case {
     pub bench: bool,
     /// Whether gradients exist at these inputs: away from kinks and ties.
     pub smooth: bool,
+    /// Whether the twin takes minutes at this size, so that benches trust the verification of the kernels.
+    pub long_twin: bool,
 }
 
 impl Case {
@@ -644,6 +646,7 @@ impl Case {
             attrs: Attrs::new(),
             bench: false,
             smooth: true,
+            long_twin: false,
         }
     }
 
@@ -683,6 +686,12 @@ impl Case {
 
     pub fn bench(mut self) -> Self {
         self.bench = true;
+        self
+    }
+
+    /// Says that the definition takes too long at this size.
+    pub fn long_twin(mut self) -> Self {
+        self.long_twin = true;
         self
     }
 

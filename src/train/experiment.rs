@@ -16,6 +16,7 @@ use crate::disk::write_by_rename;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::models::{self, SpectrogramClassifier};
+use crate::ops::plan_table;
 use crate::train::checkpoint;
 use crate::train::fit::{self, CHECKPOINT, Event, Job, METRICS, fit};
 use crate::train::front_end::FrontEnd;
@@ -276,6 +277,7 @@ fn machine(device: &Device) -> Value {
         "driver": adapter.driver,
         "driver_info": adapter.driver_info,
         "version": env!("CARGO_PKG_VERSION"),
+        "plan_table": plan_table::fingerprint(device),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::fuse::cast;
 use crate::gpu::pipeline::Pipeline;
 use crate::gpu::shader::Elem;
-use crate::gpu::{Device, Kernel, Source};
+use crate::gpu::{Caps, Device, Kernel, Source};
 use crate::ops::launch;
 use crate::ops::linalg::matmul_gen::{Quad, Rung};
 use crate::ops::linalg::matmul_plan::{
@@ -242,35 +242,8 @@ fn run(
         return Ok(());
     }
     let device = a.device();
-    let (a_layout, b_layout, batch) = matrices(a, b);
-    let rank = batch.len();
+    let (shape, batch_shape) = shape_of(a.layout(), b.layout(), out.layout().offset)?;
     let word = |n: usize| launch::word("matmul", n);
-    let batch_strides = |layout: &Layout| -> Result<[u32; 4]> {
-        let mut strides = [0; 4];
-        for axis in 0..rank {
-            strides[4 - rank + axis] = word(layout.strides()[axis])?;
-        }
-        Ok(strides)
-    };
-    let mut batch_shape = [1; 4];
-    for axis in 0..rank {
-        batch_shape[4 - rank + axis] = word(batch[axis])?;
-    }
-    let shape = MatmulShape {
-        batches: word(batch.numel())?,
-        rows: word(a_layout.shape[rank])?,
-        inner: word(a_layout.shape[rank + 1])?,
-        cols: word(b_layout.shape[rank + 1])?,
-        a_offset: word(a_layout.offset)?,
-        b_offset: word(b_layout.offset)?,
-        out_offset: word(out.layout().offset)?,
-        a_row: word(a_layout.strides()[rank])?,
-        a_col: word(a_layout.strides()[rank + 1])?,
-        b_row: word(b_layout.strides()[rank])?,
-        b_col: word(b_layout.strides()[rank + 1])?,
-        a_batch: batch_strides(&a_layout)?,
-        b_batch: batch_strides(&b_layout)?,
-    };
     let elem = a.dtype().elem();
     let mut plan = planner::plan(&shape, device.caps(), forced(device, elem, &shape));
     let candidates = [candidate(plan.choice), ("matmul", 0)];
@@ -352,10 +325,44 @@ fn run(
     )
 }
 
+/// What the planner sees of a product, and the lengths of the batch's axes.
+fn shape_of(a: &Layout, b: &Layout, out_offset: usize) -> Result<(MatmulShape, [u32; 4])> {
+    let (a_layout, b_layout, batch) = matrices(a, b);
+    let rank = batch.len();
+    let word = |n: usize| launch::word("matmul", n);
+    let batch_strides = |layout: &Layout| -> Result<[u32; 4]> {
+        let mut strides = [0; 4];
+        for axis in 0..rank {
+            strides[4 - rank + axis] = word(layout.strides()[axis])?;
+        }
+        Ok(strides)
+    };
+    let mut batch_shape = [1; 4];
+    for axis in 0..rank {
+        batch_shape[4 - rank + axis] = word(batch[axis])?;
+    }
+    let shape = MatmulShape {
+        batches: word(batch.numel())?,
+        rows: word(a_layout.shape[rank])?,
+        inner: word(a_layout.shape[rank + 1])?,
+        cols: word(b_layout.shape[rank + 1])?,
+        a_offset: word(a_layout.offset)?,
+        b_offset: word(b_layout.offset)?,
+        out_offset: word(out_offset)?,
+        a_row: word(a_layout.strides()[rank])?,
+        a_col: word(a_layout.strides()[rank + 1])?,
+        b_row: word(b_layout.strides()[rank])?,
+        b_col: word(b_layout.strides()[rank + 1])?,
+        a_batch: batch_strides(&a_layout)?,
+        b_batch: batch_strides(&b_layout)?,
+    };
+    Ok((shape, batch_shape))
+}
+
 /// Layouts of both operands over one batch shape of at most four axes. A stack of matrices times one matrix is one
 /// long matrix times it, if the rows lie so.
-fn matrices(a: &Tensor, b: &Tensor) -> (Layout, Layout, Shape) {
-    let (a_shape, b_shape) = (a.shape(), b.shape());
+fn matrices(a: &Layout, b: &Layout) -> (Layout, Layout, Shape) {
+    let (a_shape, b_shape) = (&a.shape, &b.shape);
     let batch = batch_of(a_shape)
         .broadcast(&batch_of(b_shape))
         .expect("check saw that batches broadcast");
@@ -363,10 +370,10 @@ fn matrices(a: &Tensor, b: &Tensor) -> (Layout, Layout, Shape) {
     let cols = b_shape[b_shape.len() - 1];
     if batch_of(b_shape).numel() == 1 {
         let long = Shape::of(&[batch.numel() * rows, inner]);
-        let folded = (a.numel() == long.numel())
-            .then(|| a.layout().reshape(long))
+        let folded = (a_shape.numel() == long.numel())
+            .then(|| a.reshape(long))
             .flatten();
-        let single = b.layout().reshape(Shape::of(&[inner, cols]));
+        let single = b.reshape(Shape::of(&[inner, cols]));
         if let (Some(a), Some(b)) = (folded, single) {
             return (a, b, Shape::SCALAR);
         }
@@ -376,11 +383,7 @@ fn matrices(a: &Tensor, b: &Tensor) -> (Layout, Layout, Shape) {
         dims.extend([m, n]);
         layout.broadcast_to(Shape::of(&dims))
     };
-    (
-        stretched(a.layout(), rows, inner),
-        stretched(b.layout(), inner, cols),
-        batch,
-    )
+    (stretched(a, rows, inner), stretched(b, inner, cols), batch)
 }
 
 /// What a handle with one allowed entry point, or the device's plan table, asks of the plan.
@@ -737,6 +740,29 @@ impl Op for Matmul {
             })
         });
         fixed.into_iter().chain(blocks).map(entry_of).collect()
+    }
+
+    fn plan(&self, inputs: &[Option<Meta>], attrs: &Attrs, caps: &Caps) -> Option<String> {
+        let layout = |i: usize, name| {
+            let meta: Meta = inputs[i]?;
+            let whole = Layout::contiguous(meta.shape, 0);
+            let n = meta.shape.len();
+            // A vector becomes a row or a column.
+            Some(match (n, i) {
+                (0, _) => return None,
+                (1, 0) => whole.unsqueeze(0),
+                (1, _) => whole.unsqueeze(1),
+                _ if attrs.bool(name) => {
+                    let mut axes: Vec<usize> = (0..n).collect();
+                    axes.swap(n - 2, n - 1);
+                    whole.permute(&axes)
+                }
+                _ => whole,
+            })
+        };
+        let (a, b) = (layout(0, "transpose_a")?, layout(1, "transpose_b")?);
+        let (shape, _) = shape_of(&a, &b, 0).ok()?;
+        Some(planner::plan(&shape, caps, None).describe())
     }
 
     fn entry(&self, name: &str, variant: u32) -> Option<Entry> {

@@ -227,6 +227,33 @@ impl Variant {
     }
 }
 
+impl Plan {
+    /// The kernel, its table row and how the inner axis is cut, in one line.
+    pub fn describe(&self) -> String {
+        let kernel = match self.choice {
+            Choice::Naive => "naive: a launch costs more than its products".to_string(),
+            Choice::Tiled { .. } => "tiles of 64 × 64 in workgroup memory".to_string(),
+            Choice::Block(variant) => {
+                let block = &BLOCKS[variant.block as usize];
+                let (rows, cols) = variant.tile();
+                let rung = match block.rung {
+                    Rung::Vec4 => "vec4",
+                    Rung::Subgroup { .. } => "subgroup",
+                };
+                let rate = match block.gflops > 0.0 {
+                    true => format!(", {} GFLOP/s where nothing is padded", block.gflops),
+                    false => String::new(),
+                };
+                format!("{rung}: blocks of {rows} × {cols}{rate}")
+            }
+        };
+        match self.splits {
+            1 => kernel,
+            n => format!("{kernel}; inner axis in {n} parts, to feed all cores"),
+        }
+    }
+}
+
 impl MatmulShape {
     fn n_out(&self) -> u64 {
         u64::from(self.batches) * u64::from(self.rows) * u64::from(self.cols)

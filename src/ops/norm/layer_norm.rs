@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::fuse::{cast, contiguous};
-use crate::gpu::{Device, Source};
+use crate::gpu::{Caps, Device, Source};
 use crate::ops::launch;
 use crate::ops::norm::{self, aligned, groups, ladder};
 use crate::ops::op::{
@@ -55,12 +55,7 @@ impl Tensor {
         let inputs = [&x, &w, &b];
         run(
             device,
-            ladder(
-                device.caps(),
-                cols,
-                aligned(cols, &[&x, &w, &b, &y]),
-                ["layer_norm", "layer_norm_vec4", "layer_norm_workgroup"],
-            ),
+            ladder(device.caps(), cols, aligned(cols, &[&x, &w, &b, &y]), RUNGS),
             rows,
             &inputs,
             &[&y, &stats],
@@ -101,6 +96,9 @@ fn back(gradient: Tensor, dtype: DType) -> Result<Tensor> {
         cast(&gradient, dtype)
     }
 }
+
+/// An invocation per row, the same by quads, a workgroup per row.
+const RUNGS: [&str; 3] = ["layer_norm", "layer_norm_vec4", "layer_norm_workgroup"];
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -437,6 +435,10 @@ impl Op for LayerNorm {
         let stretch = 1.0 / (least + attrs.float("eps")).sqrt();
         let magnitude = x.max_abs() * stretch * weight.max_abs() + bias.max_abs();
         Tolerance::ulps(16.0, magnitude.max(1.0))
+    }
+
+    fn plan(&self, inputs: &[Option<Meta>], _: &Attrs, caps: &Caps) -> Option<String> {
+        Some(norm::plan_line(caps, inputs[1]?.shape.numel(), RUNGS))
     }
 
     fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {

@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::fuse::{cast, contiguous};
-use crate::gpu::{Device, Source};
+use crate::gpu::{Caps, Device, Source};
 use crate::ops::launch;
 use crate::ops::norm::{self, groups, ladder};
 use crate::ops::op::{
@@ -247,6 +247,13 @@ impl Op for LogSoftmax {
         // the sum, which for rows of these lengths is below 32 u.
         let spread = 2.0 * x.max_abs();
         Tolerance::ulps(8.0, 4.0 + spread.min(200.0) / 8.0)
+    }
+
+    fn plan(&self, inputs: &[Option<Meta>], attrs: &Attrs, caps: &Caps) -> Option<String> {
+        let cols = norm::length_of_axis("log_softmax", inputs, attrs.int("axis"))?;
+        // There is no rung by quads.
+        let rungs = ["log_softmax", "log_softmax", "log_softmax_workgroup"];
+        Some(norm::plan_line(caps, cols, rungs))
     }
 
     fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {

@@ -11,7 +11,7 @@ pub mod softmax;
 use crate::gpu::shader::{Elem, Source};
 use crate::gpu::{Caps, DeviceClass, Kernel};
 use crate::ops::launch::MOST_STEPS;
-use crate::ops::op::{Array, Entry, Op, Role, any_device};
+use crate::ops::op::{Array, Entry, Meta, Op, Role, any_device};
 use crate::tensor::Tensor;
 
 pub(crate) static OPS: &[&dyn Op] = &[
@@ -69,6 +69,30 @@ fn ladder(
         order.push((workgroup, 0));
     }
     order
+}
+
+/// What the ladder takes first for rows of `cols` elements in whole tensors, and why, in one line.
+fn plan_line(caps: &Caps, cols: usize, rungs: [&'static str; 3]) -> String {
+    let [row, vec4, workgroup] = rungs;
+    let aligned = vec4 != row && cols.is_multiple_of(4);
+    let (first, _) = ladder(caps, cols, aligned, rungs)[0];
+    let software = caps.class == DeviceClass::Cpu;
+    let why = match (first == workgroup, first == row, software) {
+        (true, _, true) => "a workgroup per row, which is too long for one invocation",
+        (true, _, false) => "a workgroup per row, whose lanes read neighbouring elements",
+        (_, true, _) => "an invocation per row, by elements",
+        (.., true) => {
+            "an invocation per row, by quads, as a load costs per lane whatever its width"
+        }
+        (.., false) => "an invocation per row, by quads, as most lanes of a workgroup would idle",
+    };
+    format!("{first}: {why}")
+}
+
+/// The length of the axis that the attribute of that name says, of the first input.
+fn length_of_axis(op: &'static str, inputs: &[Option<Meta>], axis: i64) -> Option<usize> {
+    let x = inputs.first().copied().flatten()?;
+    Some(x.shape[x.shape.axis(op, axis).ok()?])
 }
 
 /// Steps of the loops of one invocation, at most: three walks over a row, by elements or quads, or those of a lane.

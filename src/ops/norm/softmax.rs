@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::fuse::{cast, contiguous};
-use crate::gpu::{Device, Source};
+use crate::gpu::{Caps, Device, Source};
 use crate::ops::launch;
 use crate::ops::norm::{self, aligned, groups, ladder};
 use crate::ops::op::{
@@ -39,6 +39,9 @@ impl Tensor {
     }
 }
 
+/// An invocation per row, the same by quads, a workgroup per row.
+const RUNGS: [&str; 3] = ["softmax", "softmax_vec4", "softmax_workgroup"];
+
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 struct Params {
@@ -54,16 +57,10 @@ fn forward(x: &Tensor) -> Result<Tensor> {
     let device = x.device();
     let stored = contiguous(&launch::storage(device, x)?)?;
     let y = Tensor::empty(device, stored.dtype(), *x.shape())?;
-    run(
-        device,
-        ["softmax", "softmax_vec4", "softmax_workgroup"],
-        &[&stored],
-        &y,
-        |p| {
-            p.x_offset = stored.layout().offset as u32;
-            p.y_offset = y.layout().offset as u32;
-        },
-    )?;
+    run(device, RUNGS, &[&stored], &y, |p| {
+        p.x_offset = stored.layout().offset as u32;
+        p.y_offset = y.layout().offset as u32;
+    })?;
     restore(y, x.dtype())
 }
 
@@ -264,6 +261,11 @@ impl Op for Softmax {
         // exp of a difference d is wrong by |d| u and by the driver's own few ulp (Vulkan: 3 + 2 |d|).
         let spread = 2.0 * x.max_abs().min(50.0);
         Tolerance::ulps(12.0 + 3.0 * spread, 0.01)
+    }
+
+    fn plan(&self, inputs: &[Option<Meta>], attrs: &Attrs, caps: &Caps) -> Option<String> {
+        let cols = norm::length_of_axis("softmax", inputs, attrs.int("axis"))?;
+        Some(norm::plan_line(caps, cols, RUNGS))
     }
 
     fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {

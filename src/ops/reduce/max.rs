@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::fuse::contiguous;
-use crate::gpu::Source;
+use crate::gpu::{Caps, Source};
 use crate::ops::launch::{self, MOST_STEPS};
 use crate::ops::op::{
     ANY, Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, Input, Meta, Op, Role,
@@ -241,6 +241,10 @@ impl Op for Max {
 
     fn tolerance(&self, _: &[Option<&Array>], _: &Attrs) -> Tolerance {
         Tolerance::EXACT
+    }
+
+    fn plan(&self, inputs: &[Option<Meta>], attrs: &Attrs, _: &Caps) -> Option<String> {
+        reduce::plan_line("max", inputs, attrs)
     }
 
     fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {

@@ -3,7 +3,7 @@
 //! source: torch.amin
 
 use crate::error::Result;
-use crate::gpu::Source;
+use crate::gpu::{Caps, Source};
 use crate::ops::op::{
     ANY, Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, Input, Meta, Op, Role,
     Signature,
@@ -143,6 +143,10 @@ impl Op for Min {
 
     fn tolerance(&self, _: &[Option<&Array>], _: &Attrs) -> Tolerance {
         Tolerance::EXACT
+    }
+
+    fn plan(&self, inputs: &[Option<Meta>], attrs: &Attrs, _: &Caps) -> Option<String> {
+        reduce::plan_line("min", inputs, attrs)
     }
 
     fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {

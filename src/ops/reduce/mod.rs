@@ -201,6 +201,18 @@ fn parts(n_results: usize, n_reduced: usize) -> usize {
     wanted.max(n_reduced.div_ceil(MOST_PART))
 }
 
+/// How the elements of one result are shared out, in one line.
+fn plan_line(op: &'static str, inputs: &[Option<Meta>], attrs: &Attrs) -> Option<String> {
+    let x = inputs.first().copied().flatten()?;
+    let axes = axes_of(op, &x.shape, attrs.ints("axes")).ok()?;
+    let n_reduced: usize = axes.iter().map(|a| x.shape[*a]).product();
+    let n_results = x.shape.numel().checked_div(n_reduced).unwrap_or(0);
+    Some(match parts(n_results, n_reduced) {
+        1 => format!("an invocation per result, over {n_reduced} elements"),
+        n => format!("{n} parts per result and a second pass, as results are few and long"),
+    })
+}
+
 /// Runs the entry point of a reduction whose kernel follows `shared` conventions: result `r`, part `p` goes to
 /// `y[r * n_parts + p]`.
 fn reduce(

@@ -3,7 +3,7 @@
 //! source: NumPy's `sum`
 
 use crate::error::Result;
-use crate::gpu::Source;
+use crate::gpu::{Caps, Source};
 use crate::ops::op::{
     ANY, Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, Input, Meta, Op, Role,
     Signature,
@@ -131,6 +131,10 @@ impl Op for Sum {
         let axes = axes_of("sum", &x.shape, attrs.ints("axes")).expect("infer checked them");
         let n = axes.iter().map(|a| x.shape[*a]).product();
         Tolerance::blocked_sum(n, x.max_abs())
+    }
+
+    fn plan(&self, inputs: &[Option<Meta>], attrs: &Attrs, _: &Caps) -> Option<String> {
+        reduce::plan_line("sum", inputs, attrs)
     }
 
     fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {

@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::ops::op::{Array, AttrDefault, AttrSpec, Attrs, Case, Domain, Meta, Signature};
-use crate::ops::signal::{Plain, X, given};
+use crate::ops::signal::{Plain, X, given, no_plan};
 use crate::tensor::Tensor;
 use crate::verdict::Tolerance;
 
@@ -236,6 +236,7 @@ pub static POWER_TO_DB: Plain = Plain {
     further: |_, _| None,
     verify: |_| None,
     tries: |_, _| true,
+    plan: no_plan,
 };
 
 pub static AMPLITUDE_TO_DB: Plain = Plain {
@@ -258,6 +259,7 @@ pub static AMPLITUDE_TO_DB: Plain = Plain {
     further: |_, _| None,
     verify: |_| None,
     tries: |_, _| true,
+    plan: no_plan,
 };
 
 pub static LOG_CLAMPED: Plain = Plain {
@@ -312,4 +314,5 @@ pub static LOG_CLAMPED: Plain = Plain {
     further: |_, _| None,
     verify: |_| None,
     tries: |_, _| true,
+    plan: no_plan,
 };

@@ -7,7 +7,7 @@ use crate::ops::op::{
     Array, AttrDefault, AttrSpec, Attrs, Case, Domain, Entry, Meta, Role, Signature,
 };
 use crate::ops::signal::transform::{
-    complex_axis, dense, multiply, multiply_kernel, root, transform,
+    complex_axis, dense, multiply, multiply_kernel, plan_line, root, transform,
 };
 use crate::ops::signal::{
     NORM, Norm, Plain, X, entry, given, length, pass, resized, some_length, transform_flops,
@@ -138,10 +138,15 @@ fn cases() -> Vec<Case> {
 fn bench_cases() -> Vec<Case> {
     [(256usize, 1024usize), (64, 4096), (256, 1009), (1, 1 << 20)]
         .map(|(rows, n)| {
-            Case::new(format!("{rows}x{n}"))
+            let case = Case::new(format!("{rows}x{n}"))
                 .f32(&[rows, n, 2], Domain::Uniform(-1.0, 1.0))
                 .bench()
-                .no_gradient()
+                .no_gradient();
+            // n² multiplications for each row.
+            match n > 1 << 16 {
+                true => case.long_twin(),
+                false => case,
+            }
         })
         .to_vec()
 }
@@ -222,6 +227,7 @@ pub static FFT: Plain = Plain {
     further: |_, _| None,
     verify,
     tries,
+    plan: |inputs, attrs, _| plan(inputs, attrs),
 };
 
 pub static IFFT: Plain = Plain {
@@ -245,7 +251,17 @@ pub static IFFT: Plain = Plain {
     further: |_, _| None,
     verify: |_| None,
     tries: |_, _| true,
+    plan: |inputs, attrs, _| plan(inputs, attrs),
 };
+
+fn plan(inputs: &[Option<Meta>], attrs: &Attrs) -> Option<String> {
+    let x: Meta = given(inputs, 0);
+    let n = match attrs.int("n") {
+        0 => x.shape[x.shape.len() - 2],
+        n => n as usize,
+    };
+    Some(plan_line(n))
+}
 
 fn tolerance(x: &Array, attrs: &Attrs, inverse: bool) -> crate::verdict::Tolerance {
     let n = match attrs.int("n") {

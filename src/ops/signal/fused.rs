@@ -13,7 +13,7 @@ use crate::ops::op::{Entry, Role, any_device};
 use crate::ops::signal::codelet::{Lines, arithmetic};
 use crate::ops::signal::framing::Framing;
 use crate::ops::signal::stft::STFT;
-use crate::ops::signal::transform::{Table, root, table};
+use crate::ops::signal::transform::{self, Table, root, table};
 use crate::tensor::{DType, Shape, Tensor};
 
 /// The longest butterfly: more numbers than this are no longer kept in registers by anybody.
@@ -90,6 +90,21 @@ impl Variant {
             frames,
             interior: false,
         })
+    }
+
+    /// In words.
+    fn describe(self) -> String {
+        format!(
+            "frames gathered, windowed and transformed at once, {} in a workgroup, {} to a frame",
+            match self.frames {
+                1 => "one".to_string(),
+                n => n.to_string(),
+            },
+            match self.lanes {
+                1 => "one invocation".to_string(),
+                n => format!("{n} invocations"),
+            }
+        )
     }
 
     pub fn new(n_fft: usize, lanes: u32, frames: u32, interior: bool) -> Variant {
@@ -399,6 +414,17 @@ fn interior(f: &Framing) -> (usize, usize) {
         None => 0,
     };
     (first, end.max(first))
+}
+
+/// What runs for frames of this length, and why.
+pub(super) fn plan_line(n_fft: usize, caps: &Caps) -> String {
+    match Variant::plan(n_fft, caps) {
+        Some(variant) => variant.describe(),
+        None => format!(
+            "frames written first, as {n_fft} is no even length of two short factors; then {}",
+            transform::plan_line(n_fft)
+        ),
+    }
 }
 
 /// The entry that a handle or the device's plan table asks for, or the planned one.

@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::ops::op::{Array, AttrDefault, AttrSpec, Attrs, Case, Domain, Meta, Role, Signature};
 use crate::ops::signal::rfft::{half_rows, real_rows};
-use crate::ops::signal::transform::{complex_axis, irfft_kernel, root};
+use crate::ops::signal::transform::{complex_axis, irfft_kernel, real_plan_line, root};
 use crate::ops::signal::{
     NORM, Norm, Plain, X, entry, given, length, resized, transform_flops, transform_tolerance,
 };
@@ -156,4 +156,8 @@ pub static IRFFT: Plain = Plain {
     further: |_, _| None,
     verify: |_| None,
     tries: |_, _| true,
+    plan: |inputs, attrs, _| {
+        let x: Meta = given(inputs, 0);
+        Some(real_plan_line(n_of(x.shape[x.shape.len() - 2], attrs)))
+    },
 };

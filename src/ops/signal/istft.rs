@@ -14,7 +14,9 @@ use crate::ops::signal::options::{Continuation, Stft, twin_window};
 use crate::ops::signal::rfft::half_rows;
 use crate::ops::signal::stft::{OPTIONS, check_window, options, swapped, transposed_spectra};
 use crate::ops::signal::transform::{dense, root};
-use crate::ops::signal::{F32, Plain, entry, given, length, transform_flops, transform_tolerance};
+use crate::ops::signal::{
+    F32, Plain, entry, given, length, no_plan, transform_flops, transform_tolerance,
+};
 use crate::tape::{self, no_grad};
 use crate::tensor::{DType, Shape, Tensor};
 
@@ -302,6 +304,7 @@ pub static ISTFT: Plain = Plain {
     further: |_, _| None,
     verify: |_| None,
     tries: |_, _| true,
+    plan: no_plan,
 };
 
 fn tolerance(inputs: &[Option<&Array>], attrs: &Attrs) -> crate::verdict::Tolerance {

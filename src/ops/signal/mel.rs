@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::ops::op::{Array, AttrDefault, AttrSpec, Attrs, Case, Domain, Meta, Signature};
 use crate::ops::signal::constants::{Name, constant};
-use crate::ops::signal::{Plain, X, given};
+use crate::ops::signal::{Plain, X, given, no_plan};
 use crate::tensor::{Shape, Tensor};
 use crate::verdict::Tolerance;
 
@@ -378,4 +378,5 @@ pub static MEL: Plain = Plain {
     further: |_, _| None,
     verify: |_| None,
     tries: |_, _| true,
+    plan: no_plan,
 };

@@ -21,7 +21,7 @@ mod transform;
 pub mod window;
 
 use crate::error::{Error, Result};
-use crate::gpu::Kernel;
+use crate::gpu::{Caps, Kernel};
 use crate::ops::index::pad::PadMode;
 use crate::ops::op::{
     Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Entry, Input, Meta, Op, Role, Signature,
@@ -186,6 +186,13 @@ pub struct Plain {
     /// What an entry point is tried on; the first case if `None`.
     pub(crate) verify: fn(&Entry) -> Option<Case>,
     pub(crate) tries: fn(&Entry, &Case) -> bool,
+    /// What runs for these shapes, and why.
+    pub(crate) plan: fn(&[Option<Meta>], &Attrs, &Caps) -> Option<String>,
+}
+
+/// Of operators that have nothing to choose.
+fn no_plan(_: &[Option<Meta>], _: &Attrs, _: &Caps) -> Option<String> {
+    None
 }
 
 impl Op for Plain {
@@ -224,6 +231,10 @@ impl Op for Plain {
 
     fn tries(&self, entry: &Entry, case: &Case) -> bool {
         (self.tries)(entry, case)
+    }
+
+    fn plan(&self, inputs: &[Option<Meta>], attrs: &Attrs, caps: &Caps) -> Option<String> {
+        (self.plan)(inputs, attrs, caps)
     }
 
     fn twin(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Vec<Array> {

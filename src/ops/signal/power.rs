@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::ops::op::{Array, Case, Domain, Meta, Signature};
-use crate::ops::signal::{Plain, X, given};
+use crate::ops::signal::{Plain, X, given, no_plan};
 use crate::tape::{no_grad, record_elementwise};
 use crate::tensor::{Shape, Tensor};
 use crate::verdict::Tolerance;
@@ -117,6 +117,7 @@ pub static POWER: Plain = Plain {
     further: |_, _| None,
     verify: |_| None,
     tries: |_, _| true,
+    plan: no_plan,
 };
 
 pub static MAGNITUDE: Plain = Plain {
@@ -136,4 +137,5 @@ pub static MAGNITUDE: Plain = Plain {
     further: |_, _| None,
     verify: |_| None,
     tries: |_, _| true,
+    plan: no_plan,
 };

@@ -5,7 +5,9 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::ops::op::{Array, AttrDefault, AttrSpec, Case, Domain, Meta, Role, Signature};
-use crate::ops::signal::transform::{dense, inverse_real, rfft_kernel, root, transform_real};
+use crate::ops::signal::transform::{
+    dense, inverse_real, real_plan_line, rfft_kernel, root, transform_real,
+};
 use crate::ops::signal::{
     NORM, Norm, Plain, X, entry, given, length, resized, some_length, transform_flops,
     transform_tolerance,
@@ -164,4 +166,12 @@ pub static RFFT: Plain = Plain {
     further: |_, _| None,
     verify: |_| None,
     tries: |_, _| true,
+    plan: |inputs, attrs, _| {
+        let x: Meta = given(inputs, 0);
+        let n = match attrs.int("n") {
+            0 => x.shape[x.shape.len() - 1],
+            n => n as usize,
+        };
+        Some(real_plan_line(n))
+    },
 };

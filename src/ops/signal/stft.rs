@@ -426,6 +426,7 @@ pub static STFT: Plain = Plain {
         let fits = matches!(n, Some((_, Attr::Int(n))) if fused::split(*n as usize).is_some());
         entry.name() == "stft_frames" || fits
     },
+    plan: |_, attrs, caps| Some(fused::plan_line(attrs.int("n_fft") as usize, caps)),
 };
 
 /// Both ways of sharing a frame, and frames at the ends and inside.

@@ -227,6 +227,32 @@ pub(super) fn transform(
     }
 }
 
+/// How a transform of `n` numbers runs, in one line.
+pub(super) fn plan_line(n: usize) -> String {
+    match pass::factors(n) {
+        Some(radices) if radices.is_empty() => "one multiplication".to_string(),
+        Some(radices) => {
+            let words: Vec<String> = radices.iter().map(usize::to_string).collect();
+            format!("passes of {}", words.join(" · "))
+        }
+        None => {
+            let m = padded_length(n);
+            format!(
+                "{n} has a factor beyond 13: a convolution by transforms of {m}, {}",
+                plan_line(m)
+            )
+        }
+    }
+}
+
+/// The same for `n` real numbers.
+pub(super) fn real_plan_line(n: usize) -> String {
+    match n.is_multiple_of(2) {
+        true => format!("as {} complex numbers, {}", n / 2, plan_line(n / 2)),
+        false => format!("as complex numbers, since {n} is odd, {}", plan_line(n)),
+    }
+}
+
 /// A dense tensor of complex numbers to be written.
 fn fresh(device: &Device, rows: usize, n: usize) -> Result<Tensor> {
     Tensor::empty(device, DType::F32, Shape::new(&[rows, n, 2])?)

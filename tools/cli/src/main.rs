@@ -17,6 +17,7 @@ mod run;
 mod session;
 mod spectrogram;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,7 @@ enum Verb {
     Run(run::Run),
     Check(check::Check),
     Bench(bench::Bench),
+    Tune(tune::Tune),
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Verb::Run(verb) => verb.run(&session),
         Verb::Check(verb) => verb.run(&session),
         Verb::Bench(verb) => verb.run(&session),
+        Verb::Tune(verb) => verb.run(&session),
         Verb::Train(verb) => verb.run(&session),
         Verb::Eval(verb) => verb.run(&session),
         Verb::Predict(verb) => verb.run(&session),
