@@ -45,7 +45,7 @@ pub mod gpu;
 pub mod models;
 pub mod nn;
 pub mod ops;
-#[cfg(feature = "train")]
+#[cfg(any(feature = "check", feature = "train"))]
 mod page;
 pub mod tape;
 pub mod tensor;

@@ -2,6 +2,7 @@
 //!
 //! Everything here follows from the operators' cases, entries and costs; there is no code per operator.
 
+pub mod page;
 pub mod report;
 pub mod statistics;
 

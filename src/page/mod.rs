@@ -1,4 +1,11 @@
-//! The shell of a page that needs nothing from outside: its head, style, sections. Knows no results.
+//! The shell of a page that needs nothing from outside: its head, style, sections, tables. Knows no results.
+
+#[cfg(feature = "check")]
+pub(crate) mod facts;
+#[cfg(feature = "check")]
+pub(crate) mod table;
+#[cfg(feature = "check")]
+pub(crate) mod units;
 
 use std::fmt::Write as _;
 
@@ -60,6 +67,7 @@ pub(crate) fn section(page: &mut String, heading: &str, body: &str) {
 }
 
 /// A picture with a text below; `drawn` and `caption` are markup.
+#[cfg(any(feature = "bench", feature = "train"))]
 pub(crate) fn figure(drawn: &str, caption: &str) -> String {
     let caption = match caption {
         "" => String::new(),
