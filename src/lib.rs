@@ -45,6 +45,8 @@ pub mod gpu;
 pub mod models;
 pub mod nn;
 pub mod ops;
+#[cfg(any(feature = "check", feature = "train"))]
+mod page;
 pub mod tape;
 pub mod tensor;
 #[cfg(feature = "train")]

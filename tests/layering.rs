@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     // Writing files by rename; below everything.
     ("disk", &[]),
+    // The shell of pages; below everything.
+    ("page", &[]),
     ("gpu", &[]),
     ("verdict", &["gpu"]),
     ("tensor", &["gpu"]),
@@ -57,6 +59,7 @@ fn a_layer_names_only_those_below_it() {
             n_paths += 1;
             if module != "error"
                 && module != "disk"
+                && module != "page"
                 && *module != own
                 && !below.contains(&module.as_str())
             {

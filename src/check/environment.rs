@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::gpu::{Device, DeviceClass, Limits, WGPU_VERSION};
+use crate::gpu::{AdapterInfo, Device, DeviceClass, Limits, WGPU_VERSION};
 use crate::ops::plan_table;
 
 /// What ran where.
@@ -38,7 +38,6 @@ pub struct Environment {
 impl Environment {
     /// This engine on that device, which was opened with those limits; it starts now.
     pub fn of(device: &Device, limits: Limits) -> Self {
-        let adapter = device.adapter();
         let caps = device.caps();
         let mut features = Vec::new();
         let mut has = |there: bool, name: &str| {
@@ -65,14 +64,26 @@ impl Environment {
             ("binding_align", caps.binding_align),
         ];
         Environment {
-            engine: concat!("affekt ", env!("CARGO_PKG_VERSION")).to_string(),
-            adapter: adapter.label(),
             class: match caps.class {
                 DeviceClass::Discrete => "discrete",
                 DeviceClass::Integrated => "integrated",
                 DeviceClass::Cpu => "cpu",
             }
             .to_string(),
+            plan_table: plan_table::fingerprint(device),
+            features,
+            device_limits: device_limits
+                .map(|(name, value)| (name.to_string(), value))
+                .into(),
+            ..Self::of_adapter(device.adapter(), limits)
+        }
+    }
+
+    /// The same of an adapter that could not be opened: without what only a device tells.
+    pub fn of_adapter(adapter: &AdapterInfo, limits: Limits) -> Self {
+        Environment {
+            engine: concat!("affekt ", env!("CARGO_PKG_VERSION")).to_string(),
+            adapter: adapter.label(),
             backend: adapter.backend.clone(),
             driver: adapter.driver.clone(),
             driver_info: adapter.driver_info.clone(),
@@ -81,11 +92,7 @@ impl Environment {
             os: os(),
             n_host_threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
             started: now(),
-            plan_table: plan_table::fingerprint(device),
-            features,
-            device_limits: device_limits
-                .map(|(name, value)| (name.to_string(), value))
-                .into(),
+            ..Self::default()
         }
     }
 }

@@ -7,6 +7,9 @@
 mod environment;
 pub mod expressions;
 mod guard;
+pub mod page;
+pub mod report;
+pub(crate) mod side_by_side;
 mod strided;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! One page that tells what a demonstration did: readable without a network, by day and night, on a phone. Draws nothing.
 
-use std::fmt::Write as _;
+use crate::page::{Page, escape, figure, put, section};
 
 /// A picture that goes into the page itself.
 ///
@@ -55,39 +55,20 @@ pub struct Report {
 
 /// The page as one self-contained document: no script, no address outside of it. All text is escaped; an SVG goes in as is.
 pub fn html(report: &Report) -> String {
-    let mut page = String::new();
-    let title = escape(&report.title);
-    page += "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
-    page += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
-    page += "<meta name=\"color-scheme\" content=\"light dark\">\n";
-    put(&mut page, &format!("<title>{title}</title>"));
-    put(
-        &mut page,
-        &format!("<style>{STYLE}</style>\n</head>\n<body>\n<main>"),
-    );
-    put(&mut page, &format!("<header>\n<h1>{title}</h1>"));
-    put(
-        &mut page,
-        &format!(
-            "<p class=\"lead\">{}</p>\n</header>",
-            escape(&report.summary)
-        ),
-    );
-    page += &scores(report);
+    let mut page = scores(report);
     section(
         &mut page,
         "What happened here",
         &paragraphs(&report.explanation),
     );
     page += "<div class=\"pair\">\n";
-    let loss = figure(&report.loss_curve, "Loss over the steps of training", "");
-    section(&mut page, "Learning", &loss);
-    let matrix = figure(
+    let loss = drawn(&report.loss_curve, "Loss over the steps of training");
+    section(&mut page, "Learning", &figure(&loss, ""));
+    let matrix = drawn(
         &report.confusion_matrix,
         "Confusion matrix: true class against predicted class",
-        "",
     );
-    section(&mut page, "What it took for what", &matrix);
+    section(&mut page, "What it took for what", &figure(&matrix, ""));
     page += "</div>\n";
     if !report.spectrograms.is_empty() {
         section(
@@ -102,8 +83,14 @@ pub fn html(report: &Report) -> String {
         &checks(&report.checks),
     );
     section(&mut page, "Where it ran", &environment(&report.environment));
-    page += "</main>\n</body>\n</html>\n";
-    page
+    Page {
+        title: &report.title,
+        lead: &report.summary,
+        style: STYLE,
+        script: "",
+        class: "",
+    }
+    .around(&page)
 }
 
 fn scores(report: &Report) -> String {
@@ -141,7 +128,7 @@ fn spectrograms(items: &[Spectrogram]) -> String {
     for item in items {
         let caption = format!("<b>{}</b> {}", escape(&item.class), escape(&item.caption));
         let alt = format!("Spectrogram of {}", item.class);
-        out += &figure(&item.picture, &alt, &caption);
+        out += &figure(&drawn(&item.picture, &alt), &caption);
     }
     out += "</div>\n";
     out
@@ -182,7 +169,7 @@ fn checks(checks: &[Check]) -> String {
 }
 
 fn environment(rows: &[(String, String)]) -> String {
-    let mut out = String::from("<table>\n");
+    let mut out = String::from("<table class=\"facts\">\n");
     for (name, value) in rows {
         let (name, value) = (escape(name), escape(value));
         put(
@@ -194,49 +181,18 @@ fn environment(rows: &[(String, String)]) -> String {
     out
 }
 
-fn figure(picture: &Picture, alt: &str, caption: &str) -> String {
+/// The picture as markup.
+fn drawn(picture: &Picture, alt: &str) -> String {
     let alt = escape(alt);
-    let drawn = match picture {
+    match picture {
         Picture::Svg(svg) => {
             format!("<div class=\"svg\" role=\"img\" aria-label=\"{alt}\">{svg}</div>")
         }
         Picture::DataUri(uri) => format!("<img src=\"{}\" alt=\"{alt}\">", escape(uri)),
-    };
-    let caption = match caption {
-        "" => String::new(),
-        text => format!("<figcaption>{text}</figcaption>"),
-    };
-    format!("<figure>{drawn}{caption}</figure>\n")
-}
-
-fn section(page: &mut String, heading: &str, body: &str) {
-    put(
-        page,
-        &format!("<section>\n<h2>{heading}</h2>\n{body}</section>"),
-    );
-}
-
-fn put(page: &mut String, line: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(page, "{line}");
-}
-
-/// Text as it may stand between tags and in quotes.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\'' => out += "&#39;",
-            c => out.push(c),
-        }
     }
-    out
 }
 
+/// Scores and what else only this page has.
 const STYLE: &str = include_str!("report.css");
 
 #[cfg(test)]
