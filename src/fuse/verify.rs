@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 use crate::error::{Error, Result};
 use crate::fuse::expression::Operand;
 use crate::fuse::function::{Function, Kind, Param, Variant};
-use crate::fuse::kernel::{self, Argument, Graph};
+use crate::fuse::kernel::{self, Argument, Graph, Reading};
 use crate::gpu::Device;
 use crate::gpu::pipeline::Pipeline;
 use crate::tensor::{DType, Layout, Shape, Tensor};
@@ -27,13 +27,19 @@ pub(super) fn hash(text: &str) -> u64 {
 }
 
 /// Errors: [`Error::KernelWrong`] if the numbers are wrong here; remembered.
-pub(super) fn check(device: &Device, graph: &Graph, text: &str, pipeline: &Pipeline) -> Result<()> {
+pub(super) fn check(
+    device: &Device,
+    graph: &Graph,
+    reading: &Reading,
+    text: &str,
+    pipeline: &Pipeline,
+) -> Result<()> {
     let verdicts = Verdicts::of(device);
     let key = format!("fused/{:016x}", hash(text));
     let verdict = match verdicts.get(&key) {
         Some(verdict) => verdict,
         None => {
-            let verdict = match probe(device, graph, pipeline)? {
+            let verdict = match probe(device, graph, reading, pipeline)? {
                 None => Verdict::Right,
                 Some(detail) => Verdict::Wrong(detail),
             };
@@ -54,15 +60,21 @@ pub(super) fn check(device: &Device, graph: &Graph, text: &str, pipeline: &Pipel
     }
 }
 
-/// Lengths of the made-up axes: more than two workgroups, nothing a power of two.
-fn lengths(rank: usize) -> &'static [usize] {
-    match rank {
-        0 | 1 => &[523],
-        2 => &[17, 31],
-        3 => &[5, 7, 15],
-        4 => &[3, 5, 7, 5],
-        5 => &[3, 2, 3, 5, 6],
-        _ => &[2, 3, 2, 5, 3, 3],
+/// Lengths of the made-up axes: more than two workgroups, or more than one that works by quads; nothing a power of two.
+fn lengths(reading: &Reading) -> &'static [usize] {
+    match (reading.rank(), reading.quads) {
+        (0 | 1, false) => &[523],
+        (2, false) => &[17, 31],
+        (3, false) => &[5, 7, 15],
+        (4, false) => &[3, 5, 7, 5],
+        (5, false) => &[3, 2, 3, 5, 6],
+        (_, false) => &[2, 3, 2, 5, 3, 3],
+        (0 | 1, true) => &[1052],
+        (2, true) => &[31, 36],
+        (3, true) => &[9, 11, 12],
+        (4, true) => &[3, 5, 7, 12],
+        (5, true) => &[3, 2, 3, 5, 12],
+        (_, true) => &[2, 3, 2, 3, 3, 12],
     }
 }
 
@@ -74,14 +86,19 @@ struct Leaf {
     settled: Vec<bool>,
 }
 
-fn probe(device: &Device, graph: &Graph, pipeline: &Pipeline) -> Result<Option<String>> {
-    let shape = Shape::of(lengths(kernel::rank(graph)));
+fn probe(
+    device: &Device,
+    graph: &Graph,
+    reading: &Reading,
+    pipeline: &Pipeline,
+) -> Result<Option<String>> {
+    let shape = Shape::of(lengths(reading));
     let n = shape.numel();
     let mut leaves: Vec<Leaf> = Vec::new();
     let mut layouts: Vec<Layout> = Vec::new();
     let flags = flag_leaves(graph);
     for (i, tensor) in graph.leaves.iter().enumerate() {
-        let layout = kernel::probe_layout(tensor, shape);
+        let layout = kernel::probe_layout(reading, i, shape);
         let places: Vec<usize> = layout.indices().collect();
         let size = layout.span();
         let numbers = (0..size)
@@ -140,7 +157,7 @@ fn probe(device: &Device, graph: &Graph, pipeline: &Pipeline) -> Result<Option<S
         outputs: graph.outputs.clone(),
         shape,
     };
-    kernel::probe(&quiet, &probe, &outputs, pipeline)?;
+    kernel::probe(&quiet, &probe, reading, &outputs, pipeline)?;
     for (k, output) in outputs.iter().enumerate() {
         let mut got = download(output)?;
         for (i, got) in got.iter_mut().enumerate() {
