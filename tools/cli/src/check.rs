@@ -41,16 +41,23 @@ pub struct Check {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Profile {
+pub enum Profile {
     Default,
     Full,
 }
 
 impl Profile {
-    fn limits(self) -> Limits {
+    pub fn limits(self) -> Limits {
         match self {
             Profile::Default => Limits::Default,
             Profile::Full => Limits::Full,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Default => "default",
+            Profile::Full => "full",
         }
     }
 }
@@ -121,7 +128,7 @@ impl Check {
                 _ => i.to_string(),
             };
             let limits = self.limits.limits();
-            machines.push(match session.open_adapter(Some(choice), limits) {
+            machines.push(match session.open_as(Some(&choice), limits) {
                 Ok(device) => self.check_device(&device, wanted)?,
                 Err(error) => {
                     say(&format!("affekt: {}: {error}", info.label()));
@@ -139,7 +146,11 @@ impl Check {
     /// All cases on one device, until it is lost.
     fn check_device(&self, device: &Device, wanted: &[Trial]) -> Result<Machine, Failure> {
         let limits = self.limits.limits();
-        let place = format!("{}, {} limits", device.adapter().label(), limits.name());
+        let place = format!(
+            "{}, {} limits",
+            device.adapter().label(),
+            self.limits.name()
+        );
         let cases = if wanted.len() == 1 { "case" } else { "cases" };
         say(&format!("{} {cases} on {place}", wanted.len()));
         let start = Instant::now();

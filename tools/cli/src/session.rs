@@ -23,11 +23,11 @@ impl Session {
 
     /// Opens the adapter, with verdicts and pipelines kept in the cache folder of the system.
     pub fn open(&self, limits: Limits) -> affekt::Result<Device> {
-        self.open_adapter(self.adapter.clone(), limits)
+        self.open_as(self.adapter.as_deref(), limits)
     }
 
-    /// The same of another adapter than the one asked for.
-    pub fn open_adapter(&self, adapter: Option<String>, limits: Limits) -> affekt::Result<Device> {
+    /// Opens another adapter than the one asked for in the same way.
+    pub fn open_as(&self, adapter: Option<&str>, limits: Limits) -> affekt::Result<Device> {
         let cache_dir = cache_dir();
         if let Some(dir) = &cache_dir {
             if let Err(e) = try_to_write(dir) {
@@ -38,7 +38,7 @@ impl Session {
             }
         }
         Device::open(DeviceOptions {
-            adapter,
+            adapter: adapter.map(str::to_string),
             limits,
             cache_dir,
             ..DeviceOptions::default()
