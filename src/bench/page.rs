@@ -10,11 +10,15 @@ mod roofline;
 mod rows;
 mod steps;
 
+use std::path::Path;
+
 use crate::bench::page::chart::{flop_s, gb_s, legend};
 use crate::bench::report::{Bound, Ceilings, Machine, Report, Row, RowVerdict};
 use crate::bench::statistics::Ratio;
 use crate::check::Environment;
 use crate::check::side_by_side::{Who, card, counted, facts_of, headings, limits_of};
+use crate::disk::write_by_rename;
+use crate::error::{Error, Result};
 use crate::page::facts::Facts;
 use crate::page::units::{secs, secs_between, three};
 use crate::page::{Page, escape, figure, put, section, table};
@@ -55,6 +59,13 @@ pub fn html(report: &Report) -> String {
         class: "wide",
     }
     .around(&body)
+}
+
+/// Writes the page, whole or not at all.
+///
+/// Errors: [`Error::Io`] if it cannot be written.
+pub fn write(report: &Report, file: &Path) -> Result<()> {
+    write_by_rename(file, html(report).as_bytes()).map_err(|e| Error::io(file, &e))
 }
 
 /// Rows of one case and equal shapes, by machine.

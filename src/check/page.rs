@@ -1,8 +1,12 @@
 //! One page of verdicts: of one adapter, or of all that a machine has. Draws what [`Report`] holds and checks nothing.
 
+use std::path::Path;
+
 use crate::check::Environment;
 use crate::check::report::{Machine, Report, Verdict};
 use crate::check::side_by_side::{Who, card, counted, facts_of, headings, limits_of};
+use crate::disk::write_by_rename;
+use crate::error::{Error, Result};
 use crate::page::table::{Cell, Column, sortable};
 use crate::page::units::secs;
 use crate::page::{Page, escape, put, section, table};
@@ -46,6 +50,13 @@ pub fn html(report: &Report) -> String {
         class: "wide",
     }
     .around(&body)
+}
+
+/// Writes the page, whole or not at all.
+///
+/// Errors: [`Error::Io`] if it cannot be written.
+pub fn write(report: &Report, file: &Path) -> Result<()> {
+    write_by_rename(file, html(report).as_bytes()).map_err(|e| Error::io(file, &e))
 }
 
 const STYLE: &str = include_str!("page.css");

@@ -204,7 +204,7 @@ mod tests {
             who.into_iter().map(|w| w.name).collect()
         };
         let lavapipe = of("vulkan:llvmpipe (LLVM 15.0.6, 256 bits)", "affekt 0.1.0", 0);
-        assert_eq!(names(&[lavapipe.clone()]), ["llvmpipe"]);
+        assert_eq!(names(std::slice::from_ref(&lavapipe)), ["llvmpipe"]);
         assert_eq!(
             names(&[
                 lavapipe.clone(),

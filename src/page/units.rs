@@ -29,7 +29,7 @@ pub(crate) fn grouped(digits: &str) -> String {
     }
     let mut out = digits[..digits.len() - bare.len()].to_string();
     for (i, c) in bare.chars().enumerate() {
-        if i > 0 && (bare.len() - i) % 3 == 0 {
+        if i > 0 && (bare.len() - i).is_multiple_of(3) {
             out.push('\u{202f}');
         }
         out.push(c);

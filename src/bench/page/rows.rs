@@ -46,8 +46,9 @@ fn cells_of(row: &Row) -> Vec<Cell> {
     });
     let workspace = (right && row.workspace_bytes > 0).then_some(row.workspace_bytes as f64);
     let percent = row.percent.filter(|p| right && p.is_finite());
+    let detail = row.detail.as_deref().filter(|_| !right);
     vec![
-        kernel(row),
+        kernel(row).below(&detail.map(escape).unwrap_or_default()),
         verdict(row),
         Cell::number(speed(row.median), secs),
         spread.unwrap_or_else(Cell::nothing),
@@ -74,7 +75,7 @@ fn cells_of(row: &Row) -> Vec<Cell> {
 /// `matmul/512` with its shapes below.
 fn kernel(row: &Row) -> Cell {
     let name = format!(
-        "<span><b>{}</b>/{}</span>",
+        "<span><b>{}</b>/<wbr>{}</span>",
         escape(&row.op),
         escape(&row.case)
     );
@@ -84,19 +85,14 @@ fn kernel(row: &Row) -> Cell {
 }
 
 fn verdict(row: &Row) -> Cell {
-    let detail = row.detail.as_deref().map(escape).unwrap_or_default();
     match row.verdict {
         RowVerdict::Right if row.noisy => Cell::markup(
             "right <span class=\"tag\">noisy</span>".to_string(),
             "right noisy",
         ),
         RowVerdict::Right => Cell::text("right"),
-        RowVerdict::Wrong => Cell::markup("<span class=\"bad\">FAIL</span>".to_string(), "FAIL")
-            .below(&detail)
-            .class("detail"),
-        RowVerdict::Skipped => Cell::markup("skipped".to_string(), "skipped")
-            .below(&detail)
-            .class("detail"),
+        RowVerdict::Wrong => Cell::markup("<span class=\"bad\">FAIL</span>".to_string(), "FAIL"),
+        RowVerdict::Skipped => Cell::text("skipped").class("none"),
     }
 }
 

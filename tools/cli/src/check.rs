@@ -1,24 +1,24 @@
 //! `affekt check`: every kernel against its definition, on this adapter.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use affekt::Device;
-use affekt::check::{Outcome as Found, Trial, trials};
-use affekt::gpu::Limits;
+use affekt::check::report::{Case, Machine, Operator, Report, Verdict};
+use affekt::check::{Environment, Trial, page, trials};
+use affekt::gpu::{AdapterInfo, Limits, adapter};
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
 
-use crate::outcome::{Failure, Outcome, flatten, say};
-use crate::print;
+use crate::outcome::{Failure, Outcome, say};
 use crate::progress::Progress;
-use crate::session::Session;
+use crate::session::{self, Session};
 
 /// Check every operator against its definition on this adapter, case by case
 #[derive(Args)]
 #[command(
     after_help = "A case is named operator/case/property, with @ENTRY where one entry point is forced.\n\n\
-                  Example:\n  affekt check softmax/ --limits default"
+                  Example:\n  affekt check softmax/ --limits default --html softmax.html"
 )]
 pub struct Check {
     /// Only cases whose name contains this
@@ -26,6 +26,12 @@ pub struct Check {
     /// Everything the adapter has, or the WebGPU defaults and no features
     #[arg(long, value_enum, default_value = "full")]
     limits: Profile,
+    /// Every adapter in turn; those of OpenGL too where --adapter is gl
+    #[arg(long)]
+    all_adapters: bool,
+    /// Write a page of the verdicts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print every verdict, not only those of what failed
     #[arg(long, short)]
     verbose: bool,
@@ -56,41 +62,15 @@ impl Profile {
     }
 }
 
-/// What became of the cases of one operator, or of all.
-#[derive(Default)]
-struct Tally {
-    n_right: usize,
-    n_wrong: usize,
-    n_skipped: usize,
-    seconds: f64,
-}
-
-impl Tally {
-    fn count(&mut self, found: &Found, seconds: f64) {
-        match found {
-            Found::Right => self.n_right += 1,
-            Found::Wrong(_) => self.n_wrong += 1,
-            Found::Skipped(_) => self.n_skipped += 1,
+/// `5 right, 1 wrong`.
+fn words(n_right: usize, n_wrong: usize, n_skipped: usize) -> String {
+    let mut words = format!("{n_right} right");
+    for (n, what) in [(n_wrong, "wrong"), (n_skipped, "skipped")] {
+        if n > 0 {
+            words.push_str(&format!(", {n} {what}"));
         }
-        self.seconds += seconds;
     }
-
-    fn add(&mut self, other: &Tally) {
-        self.n_right += other.n_right;
-        self.n_wrong += other.n_wrong;
-        self.n_skipped += other.n_skipped;
-        self.seconds += other.seconds;
-    }
-
-    fn words(&self) -> String {
-        let mut words = format!("{} right", self.n_right);
-        for (n, what) in [(self.n_wrong, "wrong"), (self.n_skipped, "skipped")] {
-            if n > 0 {
-                words.push_str(&format!(", {n} {what}"));
-            }
-        }
-        words
-    }
+    words
 }
 
 impl Check {
@@ -107,135 +87,178 @@ impl Check {
                 self.filter.as_deref().unwrap_or_default()
             )));
         }
-        let device = session.open(match self.limits {
-            Profile::Full => Limits::Full,
-            Profile::Default => Limits::Default,
-        })?;
-        let adapter = device.adapter().clone();
-        say(&format!(
-            "{} cases on {}, {} limits",
-            wanted.len(),
-            adapter.label(),
+        if let Some(file) = &self.html {
+            session::try_beside(file)?;
+        }
+        let machines = match self.all_adapters {
+            true => self.check_all(session, &wanted)?,
+            false => {
+                let device = session.open(self.limits.limits())?;
+                vec![self.check_device(&device, &wanted)?]
+            }
+        };
+        let report = Report::new(machines, self.filter.clone());
+        if let Some(file) = &self.html {
+            page::write(&report, file)?;
+        }
+        if self.json {
+            let mut out = io::stdout().lock();
+            out.write_all(report.to_json().as_bytes())?;
+            out.flush()?;
+        }
+        let wrong: Vec<String> = report.machines.iter().filter_map(what_is_wrong).collect();
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Checked(wrong.join("; "))),
+        }
+    }
+
+    /// Every adapter in turn, each opened and closed by itself. One that fails is noted, and the others go on.
+    fn check_all(&self, session: &Session, wanted: &[Trial]) -> Result<Vec<Machine>, Failure> {
+        let name = session.adapter.as_deref().unwrap_or_default();
+        let found = Device::adapters(name.to_ascii_lowercase().starts_with("gl"));
+        let infos: Vec<AdapterInfo> = found.into_iter().map(|(info, _, _)| info).collect();
+        // Says what to install where there is none.
+        adapter::pick(&infos, None)?;
+        let mut machines = Vec::new();
+        for (i, info) in infos.iter().enumerate() {
+            // Adapters of one name differ by their number; those of OpenGL are found by name alone.
+            let choice = match info.backend.as_str() {
+                "gl" => info.label(),
+                _ => i.to_string(),
+            };
+            let limits = self.limits.limits();
+            machines.push(match session.open_as(Some(&choice), limits) {
+                Ok(device) => self.check_device(&device, wanted)?,
+                Err(error) => {
+                    say(&format!("affekt: {}: {error}", info.label()));
+                    Machine {
+                        environment: Environment::of_adapter(info, limits),
+                        error: Some(error.to_string()),
+                        ..Machine::default()
+                    }
+                }
+            });
+        }
+        Ok(machines)
+    }
+
+    /// All cases on one device, until it is lost.
+    fn check_device(&self, device: &Device, wanted: &[Trial]) -> Result<Machine, Failure> {
+        let limits = self.limits.limits();
+        let place = format!(
+            "{}, {} limits",
+            device.adapter().label(),
             self.limits.name()
-        ));
+        );
+        let cases = if wanted.len() == 1 { "case" } else { "cases" };
+        say(&format!("{} {cases} on {place}", wanted.len()));
         let start = Instant::now();
+        let mut machine = Machine {
+            environment: Environment::of(device, limits),
+            ..Machine::default()
+        };
         let mut ongoing = Ongoing {
             n: wanted.len(),
             ..Ongoing::default()
         };
-        let mut total = Tally::default();
-        let mut operators = Vec::new();
-        let mut verdicts = Vec::new();
         let names = wanted.iter().map(|t| t.op.signature().name.len());
         let width = names.max().unwrap_or(0);
         for of_one in wanted.chunk_by(|a, b| a.op.signature().name == b.op.signature().name) {
-            let tally = self.check_operator(&device, of_one, width, &mut ongoing, &mut verdicts)?;
-            operators.push(json!({
-                "name": of_one[0].op.signature().name,
-                "n_right": tally.n_right,
-                "n_wrong": tally.n_wrong,
-                "n_skipped": tally.n_skipped,
-                "seconds": tally.seconds,
-            }));
-            total.add(&tally);
+            self.check_operator(device, of_one, width, &mut ongoing, &mut machine)?;
+            if machine.error.is_some() {
+                break;
+            }
         }
         ongoing.progress.clear();
-        let seconds = start.elapsed().as_secs_f64();
-        let mut out = io::stdout().lock();
-        if self.json {
-            print::json(
-                &mut out,
-                &json!({
-                    "adapter": adapter.label(),
-                    "driver": adapter.driver,
-                    "driver_info": adapter.driver_info,
-                    "limits": self.limits.name(),
-                    "filter": self.filter,
-                    "n_right": total.n_right,
-                    "n_wrong": total.n_wrong,
-                    "n_skipped": total.n_skipped,
-                    "seconds": seconds,
-                    "operators": operators,
-                    "cases": verdicts,
-                }),
-            )?;
-        } else {
+        machine.seconds = start.elapsed().as_secs_f64();
+        if let Some(error) = &machine.error {
+            say(&format!("affekt: {place}: {error}"));
+        }
+        if !self.json {
+            let mut out = io::stdout().lock();
             writeln!(
                 out,
-                "\n{} on {}, {} limits, in {seconds:.1} s",
-                total.words(),
-                adapter.label(),
-                self.limits.name()
+                "\n{} on {place}, in {:.1} s",
+                words(machine.n_right, machine.n_wrong, machine.n_skipped),
+                machine.seconds
             )?;
+            if self.all_adapters {
+                writeln!(out)?;
+            }
+            out.flush()?;
         }
-        out.flush()?;
-        match total.n_wrong {
-            0 => Ok(()),
-            n => Err(Failure::Checked(format!(
-                "{n} of {} cases failed on {}",
-                wanted.len(),
-                adapter.label()
-            ))),
-        }
+        Ok(machine)
     }
 
     /// The cases of one operator: their verdicts, then a line for all of them.
     fn check_operator(
         &self,
         device: &Device,
-        cases: &[Trial],
+        trials: &[Trial],
         width: usize,
         ongoing: &mut Ongoing,
-        verdicts: &mut Vec<Value>,
-    ) -> Result<Tally, Failure> {
-        let mut tally = Tally::default();
+        machine: &mut Machine,
+    ) -> Outcome {
+        let mut operator = Operator::new(trials[0].op.signature().name);
         let mut lines = Vec::new();
-        for case in cases {
-            let name = case.name();
+        for trial in trials {
+            let name = trial.name();
             ongoing.show(&name);
             let start = Instant::now();
-            let found = case.run(device)?;
-            let seconds = start.elapsed().as_secs_f64();
-            tally.count(&found, seconds);
-            let (verdict, detail) = match &found {
-                Found::Right => ("right", None),
-                Found::Wrong(detail) => ("wrong", Some(flatten(detail))),
-                Found::Skipped(detail) => ("skipped", Some(flatten(detail))),
+            let outcome = match trial.run(device) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    machine.error = Some(format!("{error}, in {name}"));
+                    break;
+                }
             };
-            if self.json {
-                verdicts.push(json!({
-                    "name": name,
-                    "op": case.op.signature().name,
-                    "case": case.case.label,
-                    "property": case.property.name(),
-                    "entry": case.only.map(|(entry, _)| entry),
-                    "variant": case.only.map(|(_, variant)| variant),
-                    "verdict": verdict,
-                    "detail": detail,
-                    "seconds": seconds,
-                }));
-            } else if self.verbose || verdict == "wrong" {
+            let case = Case::of(trial, &outcome, start.elapsed().as_secs_f64());
+            operator.count(case.verdict, case.seconds);
+            if self.verbose || case.verdict == Verdict::Wrong {
+                let detail = case.detail.as_deref();
                 let detail = detail.map_or(String::new(), |d| format!(": {d}"));
-                lines.push(format!("  {verdict:<7} {name}{detail}"));
+                lines.push(format!("  {:<7} {name}{detail}", case.verdict.name()));
             }
+            machine.cases.push(case);
         }
         if !self.json {
             ongoing.progress.clear();
             let mut out = io::stdout().lock();
-            let name = cases[0].op.signature().name;
-            let mark = if tally.n_wrong > 0 { "WRONG" } else { "right" };
+            let mark = match (operator.n_wrong, &machine.error) {
+                (0, None) => "right",
+                (0, Some(_)) => "lost ",
+                _ => "WRONG",
+            };
             writeln!(
                 out,
-                "{mark}  {name:<width$}  {:<28} {:>6.2} s",
-                tally.words(),
-                tally.seconds
+                "{mark}  {:<width$}  {:<28} {:>6.2} s",
+                operator.name,
+                words(operator.n_right, operator.n_wrong, operator.n_skipped),
+                operator.seconds
             )?;
             for line in lines {
                 writeln!(out, "{line}")?;
             }
             out.flush()?;
         }
-        Ok(tally)
+        machine.add(operator);
+        Ok(())
+    }
+}
+
+/// Why a machine makes the command end with 1.
+fn what_is_wrong(machine: &Machine) -> Option<String> {
+    let adapter = &machine.environment.adapter;
+    let n_cases = machine.cases.len();
+    let failed = format!("{} of {n_cases} cases failed on {adapter}", machine.n_wrong);
+    match (&machine.error, machine.n_wrong) {
+        (None, 0) => None,
+        (None, _) => Some(failed),
+        (Some(error), 0) => Some(format!("{adapter} was not checked to the end: {error}")),
+        (Some(error), _) => Some(format!(
+            "{failed}, which was not checked to the end: {error}"
+        )),
     }
 }
 

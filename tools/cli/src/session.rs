@@ -7,7 +7,7 @@ use affekt::gpu::Limits;
 use affekt::{Device, DeviceOptions};
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::outcome::{flatten, say};
+use crate::outcome::{Failure, flatten, say};
 
 pub struct Session {
     /// What `--adapter` or `AFFEKT_ADAPTER` says.
@@ -79,6 +79,23 @@ fn try_to_write(dir: &Path) -> io::Result<()> {
     let file = dir.join(format!(".{}.tmp", std::process::id()));
     std::fs::write(&file, b"")?;
     std::fs::remove_file(&file)
+}
+
+/// Whether a file can be made or replaced there: asked before long work, so that its results are not lost.
+pub fn try_beside(file: &Path) -> Result<(), Failure> {
+    let wrong = |what: String| Failure::Wrong(format!("{}: {what}", file.display()));
+    if file.exists() && !file.is_file() {
+        return Err(wrong(
+            "there is something that is no regular file".to_string(),
+        ));
+    }
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let trial = folder.join(format!(".affekt-{}.tmp", std::process::id()));
+    std::fs::write(&trial, b"").map_err(|e| wrong(e.to_string()))?;
+    std::fs::remove_file(&trial).map_err(|e| wrong(e.to_string()))
 }
 
 struct Stderr;

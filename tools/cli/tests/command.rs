@@ -57,6 +57,14 @@ const ON_A_DEVICE: &[Test] = &[
         check_without_a_match_is_wrong_use,
     ),
     (
+        "check_goes_through_all_adapters",
+        check_goes_through_all_adapters,
+    ),
+    (
+        "check_refuses_a_page_that_cannot_be_written",
+        check_refuses_a_page_that_cannot_be_written,
+    ),
+    (
         "check_into_a_closed_pipe_is_no_error",
         check_into_a_closed_pipe_is_no_error,
     ),
@@ -737,6 +745,11 @@ fn check_counts_and_names() {
     let output = run(&["check", "add/prime", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["schema"], "affekt-check");
+    assert_eq!(told["schema_version"], 1);
+    assert_eq!(told["filter"], "add/prime");
+    assert_eq!(told["machines"].as_array().unwrap().len(), 1);
+    let told = &told["machines"][0];
     let cases = told["cases"].as_array().unwrap();
     assert_eq!(told["n_wrong"], 0);
     assert!(told["n_right"].as_u64().unwrap() >= 5, "{told}");
@@ -744,12 +757,22 @@ fn check_counts_and_names() {
         cases.len() as u64,
         told["n_right"].as_u64().unwrap() + told["n_skipped"].as_u64().unwrap()
     );
-    assert!(
-        cases
-            .iter()
-            .all(|c| c["name"].as_str().unwrap().contains("add/prime"))
-    );
+    for case in cases {
+        assert!(case["name"].as_str().unwrap().contains("add/prime"));
+        assert_eq!(case["op"], "add");
+        assert!(["right", "skipped"].contains(&case["verdict"].as_str().unwrap()));
+    }
     assert!(told["seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(told["operators"][0]["name"], "add");
+    let environment = &told["environment"];
+    assert_eq!(
+        environment["engine"],
+        format!("affekt {}", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(environment["limits"], "full");
+    assert!(environment["started"].as_u64().unwrap() > 1_700_000_000);
+    let label = environment["adapter"].as_str().unwrap();
+    assert!(done(&["adapters"]).contains(label));
     let output = run(&["check", "add/prime", "--verbose", "--limits", "default"]);
     assert_eq!(output.status.code(), Some(0));
     let printed = text(&output.stdout);
@@ -761,6 +784,45 @@ fn check_counts_and_names() {
 
 fn check_without_a_match_is_wrong_use() {
     refused(&["check", "no/such/case"], &["no/such/case"]);
+}
+
+fn check_goes_through_all_adapters() {
+    let page = path("check.html");
+    let output = run(&[
+        "check",
+        "add/prime/value",
+        "--all-adapters",
+        "--json",
+        "--html",
+        &page,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let labels = |list: &Value, field: &str| -> Vec<String> {
+        let list = list.as_array().unwrap().iter();
+        list.map(|m| m.pointer(field).unwrap().as_str().unwrap().to_string())
+            .collect()
+    };
+    let listed = json(&["adapters", "--json"]);
+    assert_eq!(
+        labels(&told["machines"], "/environment/adapter"),
+        labels(&listed["adapters"], "/label")
+    );
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("All right."), "{page}");
+    assert!(page.contains("add"), "{page}");
+}
+
+fn check_refuses_a_page_that_cannot_be_written() {
+    let blocked = file("check-no-folder", b"");
+    for (page, word) in [
+        (format!("{blocked}/check.html"), "check-no-folder"),
+        (path("no-folder-here/check.html"), "no-folder-here"),
+        (folder().to_str().unwrap().to_string(), "no regular file"),
+    ] {
+        // Before any case is run: there is one line and no count of cases.
+        refused(&["check", "add/prime/value", "--html", &page], &[word]);
+    }
 }
 
 fn check_into_a_closed_pipe_is_no_error() {
