@@ -175,7 +175,15 @@ struct Growth<'a> {
 impl<'a> Growth<'a> {
     fn new(functions: &'a [&'static Elementwise], seed: u64) -> Self {
         let mut numbers = Numbers::new(seed);
-        let shape = Shape::of(&[2 + numbers.below(3), 1 + numbers.below(40), 3]);
+        // Of odd lines, or long enough and even for kernels that work by quads.
+        let shape = match numbers.below(2) {
+            0 => Shape::of(&[2 + numbers.below(3), 1 + numbers.below(40), 3]),
+            _ => Shape::of(&[
+                5 + numbers.below(3),
+                9 + numbers.below(8),
+                24 + 4 * numbers.below(3),
+            ]),
+        };
         // Few leaves reach the limit of nodes, many the limit of buffers.
         let reuse = [0.2, 0.5, 0.9][numbers.below(3)];
         let size = 2 + numbers.below(44);

@@ -565,6 +565,8 @@ impl Op for Elementwise {
             build("one_element", &|_| vec![1]),
             build("workgroup_less_one", &|_| vec![255]),
             build("workgroup_and_one", &|_| vec![257]),
+            // A workgroup and a rest of quads.
+            build("lines_of_quads", &|_| vec![27, 40]),
             build("empty", &|_| vec![0, 3]).no_gradient(),
             build("large", &|_| vec![1 << 20]).bench().no_gradient(),
         ];
@@ -573,6 +575,11 @@ impl Op for Elementwise {
                 0 => vec![2, 1, 7],
                 1 => vec![5, 1],
                 _ => vec![1],
+            }));
+            cases.push(build("broadcast_quads", &|i| match i % 3 {
+                0 => vec![9, 1, 12],
+                1 => vec![10, 1],
+                _ => vec![12],
             }));
         }
         for dtype in self.signature.inputs[0].dtypes {
