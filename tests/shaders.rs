@@ -10,6 +10,7 @@ mod support;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
+use affekt::bench::ceilings;
 use affekt::check::{Outcome, Property, expressions, trials_of};
 use affekt::gpu::shader::Elem;
 use affekt::gpu::{Caps, DeviceClass, Kernel, Limits, Source};
@@ -31,6 +32,17 @@ fn main() -> ExitCode {
             format!("shaders/{name}/default_profile"),
             move || has_default_rungs(op),
         ));
+    }
+    for kernel in ceilings::kernels() {
+        let constants: Vec<String> = kernel.constants.iter().map(|c| c.1.to_string()).collect();
+        let name = format!("{}.{}.{:?}", kernel.entry, constants.join("_"), kernel.elem);
+        tests.push(Trial::test(format!("shaders/ceilings/{name}"), move || {
+            let file = format!("ceilings/{name}").to_lowercase();
+            let lowered = lower::lower(&kernel, &file, validates)?;
+            lowered.keeps_conventions()?;
+            lowered.fits(&default_caps())?;
+            Ok(())
+        }));
     }
     match support::open(Limits::Full) {
         Ok(device) => {

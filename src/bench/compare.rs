@@ -19,7 +19,7 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
     pub verdict: RowVerdict,
-    /// With a right result only.
+    /// With a right result only: by the device's clock if every machine has that of the row, else by the wall clock.
     pub timing: Option<Timing>,
     /// This one over the first machine that has a time.
     pub ratio: Option<Ratio>,
@@ -30,58 +30,81 @@ pub struct Cell {
 /// Errors: [`Error::Incomparable`] if two machines have other sizes under one name.
 pub fn align(machines: &[&Machine]) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = Vec::new();
+    let mut found: Vec<Vec<Option<Found>>> = Vec::new();
     for (i, machine) in machines.iter().enumerate() {
-        for (name, sizes, cell) in cells(machine) {
-            let known = lines.iter_mut().find(|line| line.name == name);
-            let line = match known {
-                Some(line) if line.sizes != sizes => {
-                    return Err(Error::Incomparable {
-                        row: name,
-                        found: sizes,
-                        expected: line.sizes.clone(),
-                    });
-                }
-                Some(line) => line,
-                None => {
-                    lines.push(Line {
-                        name,
-                        sizes,
-                        cells: vec![None; machines.len()],
-                    });
-                    lines.last_mut().expect("one was just pushed")
-                }
-            };
-            let first = line.cells.iter().flatten().find_map(|c| c.timing);
-            line.cells[i] = Some(Cell {
-                ratio: cell
-                    .timing
-                    .zip(first)
-                    .map(|(new, old)| Ratio::of(&new, &old)),
-                ..cell
-            });
+        for (name, sizes, finding) in findings(machine) {
+            let known = lines.iter().position(|line| line.name == name);
+            if let Some(line) = known.map(|k| &lines[k]).filter(|l| l.sizes != sizes) {
+                return Err(Error::Incomparable {
+                    row: name,
+                    found: sizes,
+                    expected: line.sizes.clone(),
+                });
+            }
+            let at = known.unwrap_or(lines.len());
+            if known.is_none() {
+                lines.push(Line {
+                    name,
+                    sizes,
+                    cells: Vec::new(),
+                });
+                found.push(vec![None; machines.len()]);
+            }
+            found[at][i] = Some(finding);
         }
+    }
+    for (line, found) in lines.iter_mut().zip(&found) {
+        line.cells = cells(found);
     }
     Ok(lines)
 }
 
+/// The cells of a row: every time by the same clock.
+fn cells(found: &[Option<Found>]) -> Vec<Option<Cell>> {
+    let mut timed = found
+        .iter()
+        .flatten()
+        .filter(|f| f.wall.or(f.gpu).is_some());
+    let by_device = timed.all(|f| f.gpu.is_some());
+    let timing = |f: &Found| match by_device {
+        true => f.gpu,
+        false => f.wall,
+    };
+    let first = found.iter().flatten().find_map(timing);
+    let cell = |f: &Found| Cell {
+        verdict: f.verdict,
+        timing: timing(f),
+        ratio: timing(f).zip(first).map(|(new, old)| Ratio::of(&new, &old)),
+    };
+    found.iter().map(|f| f.as_ref().map(cell)).collect()
+}
+
+/// What one machine found of a row; times of right results only.
+#[derive(Clone)]
+struct Found {
+    verdict: RowVerdict,
+    gpu: Option<Timing>,
+    wall: Option<Timing>,
+}
+
 /// Name, sizes and finding of each row and step.
-fn cells(machine: &Machine) -> impl Iterator<Item = (String, String, Cell)> {
+fn findings(machine: &Machine) -> impl Iterator<Item = (String, String, Found)> {
     let rows = machine.rows.iter().map(|row| {
-        let cell = Cell {
+        let found = Found {
             verdict: row.verdict,
-            timing: row.median.and(row.timing().copied()),
-            ratio: None,
+            gpu: row.median.and(row.gpu),
+            wall: row.median.and(row.wall),
         };
-        (row.name(), row.shapes.clone(), cell)
+        (row.name(), row.shapes.clone(), found)
     });
     let steps = machine.steps.iter().map(|step| {
-        let cell = Cell {
+        let found = Found {
             verdict: step.verdict,
-            timing: step.median.and(step.step),
-            ratio: None,
+            gpu: None,
+            wall: step.median.and(step.step),
         };
         let sizes = format!("{}, batch {}", step.config, step.batch);
-        (format!("step/{}", step.model), sizes, cell)
+        (format!("step/{}", step.model), sizes, found)
     });
     rows.chain(steps)
 }
@@ -157,6 +180,25 @@ mod tests {
             regressions(&align(&[&new, &old]).unwrap(), 0.05),
             Vec::<&str>::new()
         );
+    }
+
+    #[test]
+    fn times_of_two_clocks_are_not_compared() {
+        let old = machine(vec![row("a", "", 1.0)]);
+        let mut walled = row("a", "", 3.0);
+        walled.wall = walled.gpu.take();
+        let new = machine(vec![walled]);
+        let of = |old: &Machine, new| align(&[old, new]).unwrap()[0].cells[1].clone().unwrap();
+        let cell = of(&old, &new);
+        assert_eq!((cell.timing.unwrap().median, cell.ratio), (3.0, None));
+        let mut both = old.clone();
+        both.rows[0].wall = Some(Timing {
+            median: 1.5,
+            p10: 1.5,
+            p90: 1.5,
+            ..Timing::default()
+        });
+        assert_eq!(of(&both, &new).ratio.unwrap().value, 2.0);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::check::Profile;
 use crate::outcome::{Failure, Outcome, flatten, say};
 use crate::print;
 use crate::progress::{Progress, bar, clock};
-use crate::session::Session;
+use crate::session::{Session, try_beside};
 
 /// Time every kernel against what this adapter can do, and training steps of the models
 #[derive(Args)]
@@ -90,7 +90,7 @@ impl Bench {
         // Before an hour of measuring, not after it.
         let baseline = self.baseline.as_deref().map(Report::read).transpose()?;
         if let Some(file) = &self.html {
-            try_to_write(file)?;
+            try_beside(file)?;
         }
         let report = match self.compare.is_empty() {
             true => self.measure(session)?,
@@ -103,9 +103,7 @@ impl Bench {
         let machines: Vec<&Machine> = report.machines.iter().collect();
         let lines = align(&machines)?;
         if let Some(file) = &self.html {
-            let text = page::html(&report);
-            std::fs::write(file, text)
-                .map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))?;
+            page::write(&report, file)?;
         }
         let mut out = io::stdout().lock();
         if self.json {
@@ -367,17 +365,6 @@ impl Bench {
     }
 }
 
-/// Errors: [`Failure::Wrong`] if the file cannot be made or written.
-fn try_to_write(file: &Path) -> Outcome {
-    let opened = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(file);
-    opened
-        .map(drop)
-        .map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))
-}
-
 /// The entry point of that name among all that operators have.
 fn entry_point(name: &str) -> Result<&'static str, Failure> {
     ops::all()
@@ -463,12 +450,7 @@ impl Shown {
                 row.gflop_s.map_or("-".to_string(), |x| print::digits(x, 3)),
                 row.percent.map_or("-".to_string(), |x| format!("{x:.0}")),
                 row.bound.map_or("-", bound_name),
-                row.plan
-                    .clone()
-                    .unwrap_or_else(|| match row.entries.is_empty() {
-                        true => "fused".to_string(),
-                        false => row.entries.join(", "),
-                    }),
+                runs(row),
                 if row.noisy { "  (noisy)" } else { "" }
             )?,
             (RowVerdict::Skipped, ..) => writeln!(out, "{name}  skipped: {detail}")?,
@@ -478,6 +460,15 @@ impl Shown {
             writeln!(out, "  wrong here and not used: {}", flatten(dropped))?;
         }
         Ok(())
+    }
+}
+
+/// What the plan says, or else which kernels came to run.
+fn runs(row: &Row) -> String {
+    match (&row.plan, row.entries.is_empty()) {
+        (Some(plan), _) => plan.clone(),
+        (None, false) => row.entries.join(", "),
+        (None, true) => "fused".to_string(),
     }
 }
 

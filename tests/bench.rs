@@ -1,0 +1,237 @@
+//! The instruments themselves: rows of spoiled kernels, and plan tables.
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use affekt::bench::report::{Ceilings, Row, RowVerdict};
+use affekt::bench::rows;
+use affekt::bench::statistics::Budget;
+use affekt::gpu::shader::Elem;
+use affekt::gpu::{Limits, Mode};
+use affekt::ops::plan_table::{self, Kind, PlanTable, Preference};
+use affekt::{Device, DeviceOptions, Error, Tensor};
+use libtest_mimic::{Failed, Trial};
+
+type Test = (&'static str, fn(Limits) -> Result<(), Failed>);
+
+const ON_A_DEVICE: &[Test] = &[
+    ("a_table_is_followed_and_forgotten", a_table_is_followed),
+    (
+        "a_preferred_kernel_that_is_wrong_gives_way",
+        a_wrong_preference,
+    ),
+    ("a_table_comes_from_the_cache_folder", a_table_is_found),
+    ("broken_tables_are_refused", broken_tables_are_refused),
+    ("a_spoiled_gradient_gives_way", a_spoiled_gradient_gives_way),
+];
+
+fn main() -> ExitCode {
+    let mut tests = Vec::new();
+    for (profile, device) in support::profiles() {
+        let limits = match profile {
+            "full" => Limits::Full,
+            _ => Limits::Default,
+        };
+        for (name, test) in ON_A_DEVICE {
+            let name = format!("{profile}/{name}");
+            tests.push(match &device {
+                Ok(_) => Trial::test(name, move || test(limits)),
+                Err(reason) => support::absent(&name, "adapter", reason),
+            });
+        }
+    }
+    support::run(tests, &["full/".to_string(), "default/".to_string()])
+}
+
+fn open(limits: Limits) -> affekt::Result<Device> {
+    Device::open(support::options(limits))
+}
+
+/// The row of softmax over [8192, 32]; times are not looked at.
+fn softmax_row(device: &Device) -> affekt::Result<Row> {
+    let subject = rows::subjects(Some("softmax/rows_of_32"))
+        .into_iter()
+        .find(|s| s.name() == "softmax/rows_of_32")
+        .expect("softmax registers it");
+    let budget = Budget {
+        min_samples: 1,
+        min_secs: 0.0,
+        max_samples: 1,
+        ..Budget::default()
+    };
+    subject.measure(device, &Ceilings::default(), &budget)
+}
+
+fn preference(entry: &'static str) -> (Kind, Preference) {
+    let kind = Kind::new("softmax", Elem::F32, &[8192, 32]);
+    let preference = Preference {
+        entry,
+        variant: 0,
+        secs: 1.0,
+        planned_secs: 2.0,
+        planned: "invented for a trial".to_string(),
+    };
+    (kind, preference)
+}
+
+fn table(device: &Device, entry: &'static str) -> PlanTable {
+    let (kind, preference) = preference(entry);
+    let mut table = PlanTable::new(device);
+    table.prefer(kind, preference);
+    table
+}
+
+fn a_table_is_followed(limits: Limits) -> Result<(), Failed> {
+    let device = open(limits)?;
+    let planned = softmax_row(&device)?;
+    assert_eq!(plan_table::fingerprint(&device), "");
+    // Every rung runs here; one of them is not what the plan takes.
+    for entry in ["softmax", "softmax_vec4", "softmax_workgroup"] {
+        let table = table(&device, entry);
+        let fingerprint = table.fingerprint();
+        table.install(&device)?;
+        assert_eq!(plan_table::fingerprint(&device), fingerprint);
+        let row = softmax_row(&device)?;
+        assert_eq!(
+            (row.verdict, row.entries),
+            (RowVerdict::Right, vec![entry.to_string()])
+        );
+    }
+    // Other sizes are not spoken of.
+    let x = Tensor::from_slice(&device, &[0.0f32; 6], [2, 3])?;
+    assert_eq!(x.softmax(-1)?.to_vec::<f32>()?, [1.0 / 3.0; 6]);
+    PlanTable::uninstall(&device);
+    assert_eq!(softmax_row(&device)?.entries, planned.entries);
+    assert_eq!(plan_table::fingerprint(&device), "");
+    Ok(())
+}
+
+fn a_wrong_preference(limits: Limits) -> Result<(), Failed> {
+    let device = open(limits)?;
+    table(&device, "softmax_workgroup").install(&device)?;
+    let spoiled = device.with_mode(Mode {
+        corrupt: Some("softmax_workgroup"),
+        ..device.mode()
+    });
+    let row = softmax_row(&spoiled)?;
+    assert_eq!(row.verdict, RowVerdict::Right, "{:?}", row.detail);
+    assert!(
+        !row.entries.contains(&"softmax_workgroup".to_string()),
+        "{:?}",
+        row.entries
+    );
+    assert!(
+        row.dropped[0].starts_with("softmax_workgroup: y: element 0 is "),
+        "{:?}",
+        row.dropped
+    );
+    Ok(())
+}
+
+fn a_table_is_found(limits: Limits) -> Result<(), Failed> {
+    let folder = Folder::new(&format!("found-{limits:?}"));
+    let options = DeviceOptions {
+        cache_dir: Some(folder.0.clone()),
+        ..support::options(limits)
+    };
+    let device = Device::open(options.clone())?;
+    let made = table(&device, "softmax_workgroup");
+    let file = plan_table::file(&device).expect("there is a cache folder");
+    made.write(&file)?;
+    assert_eq!(PlanTable::read(&file)?, made);
+    let again = Device::open(options.clone())?;
+    assert_eq!(plan_table::fingerprint(&again), made.fingerprint());
+    assert_eq!(softmax_row(&again)?.entries, ["softmax_workgroup"]);
+    // A broken file is as good as none.
+    std::fs::write(&file, "{")?;
+    assert_eq!(plan_table::fingerprint(&Device::open(options)?), "");
+    Ok(())
+}
+
+fn broken_tables_are_refused(limits: Limits) -> Result<(), Failed> {
+    let folder = Folder::new(&format!("broken-{limits:?}"));
+    let device = open(limits)?;
+    let file = folder.0.join("plans.json");
+    table(&device, "softmax").write(&file)?;
+    let good = std::fs::read_to_string(&file)?;
+    for (from, to, words) in [
+        ("{", "", "no JSON"),
+        ("affekt-plans", "other", "no plan table"),
+        (
+            "\"schema_version\": 1",
+            "\"schema_version\": 9",
+            "schema version 9",
+        ),
+        (
+            "\"entry\": \"softmax\"",
+            "\"entry\": \"sofmax\"",
+            "broken row",
+        ),
+        ("softmax/f32/", "softmax/f99/", "broken row"),
+        ("\"rows\"", "\"lines\"", "no list in field rows"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        std::fs::write(&file, good.replacen(from, to, 1))?;
+        match PlanTable::read(&file) {
+            Err(error @ Error::Format { .. }) => {
+                assert!(error.to_string().contains(words), "{error}")
+            }
+            other => return Err(format!("{words}: {other:?}").into()),
+        }
+    }
+    let adapter = serde_json::to_string(&device.adapter().label()).expect("a label is text");
+    std::fs::write(&file, good.replace(&adapter, "\"vulkan:another\""))?;
+    match PlanTable::read(&file)?.install(&device) {
+        Err(Error::Unsupported { what, .. }) => assert!(what.contains("vulkan:another"), "{what}"),
+        other => return Err(format!("{other:?}").into()),
+    }
+    Ok(())
+}
+
+/// The rung of a gradient that is wrong is not used either, and what comes instead is right.
+fn a_spoiled_gradient_gives_way(limits: Limits) -> Result<(), Failed> {
+    let gradient = |device: &Device| -> affekt::Result<Vec<f32>> {
+        let x: Vec<f32> = (0..8 * 64).map(|i| (i as f32 * 0.37).sin()).collect();
+        let x = Tensor::from_slice(device, &x, [8, 64])?.requires_grad()?;
+        let y = x.softmax(-1)?;
+        let gradients = y.mul(&y)?.sum(&[], false)?.backward()?;
+        gradients.get(&x).expect("the sum depends on it").to_vec()
+    };
+    let device = open(limits)?;
+    let right = gradient(&device)?;
+    let rungs = ["softmax_vjp", "softmax_vjp_vec4", "softmax_vjp_workgroup"];
+    for entry in rungs {
+        let device = open(limits)?;
+        let spoiled = device.with_mode(Mode {
+            corrupt: Some(entry),
+            ..device.mode()
+        });
+        for (got, wanted) in gradient(&spoiled)?.iter().zip(&right) {
+            assert!(
+                (got - wanted).abs() <= 1e-6,
+                "{entry}: {got} instead of {wanted}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A folder that goes with its owner.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let name = format!("affekt-bench-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).expect("the system has a folder for such");
+        Folder(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

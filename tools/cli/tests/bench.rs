@@ -1,0 +1,323 @@
+//! `affekt bench` and `affekt tune` as a user meets them.
+
+mod support;
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use support::{Test, command, file, folder, path, refused, run, text};
+
+fn main() -> ExitCode {
+    support::main(ANYWHERE, ON_A_DEVICE)
+}
+
+const ANYWHERE: &[Test] = &[
+    ("what_is_no_result_is_refused", what_is_no_result_is_refused),
+    ("results_are_put_side_by_side", results_are_put_side_by_side),
+    ("a_regression_ends_with_1", a_regression_ends_with_1),
+    ("wrong_use_is_one_line", wrong_use_is_one_line),
+];
+
+const ON_A_DEVICE: &[Test] = &[
+    ("a_row_is_measured", a_row_is_measured),
+    ("a_spoiled_kernel_gives_way", a_spoiled_kernel_gives_way),
+    (
+        "a_row_without_a_right_kernel_fails",
+        a_row_without_a_right_kernel_fails,
+    ),
+    (
+        "a_table_is_made_and_forgotten",
+        a_table_is_made_and_forgotten,
+    ),
+    ("all_adapters_are_measured", all_adapters_are_measured),
+];
+
+/// A timing that does not spread.
+fn timing(median: f64) -> Value {
+    json!({ "n": 9, "median": median, "p10": median, "p90": median, "p99": median })
+}
+
+/// Results with one row for each name and time, all of these sizes; the numbers are invented.
+fn results(rows: &[(&str, f64)], shapes: &str) -> Value {
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|(case, median)| {
+            json!({
+                "op": "sum",
+                "case": case,
+                "shapes": shapes,
+                "verdict": "right",
+                "median": median,
+                "wall": timing(*median),
+            })
+        })
+        .collect();
+    json!({
+        "schema": "affekt-bench",
+        "schema_version": 1,
+        "machines": [{ "environment": { "engine": "invented 1", "adapter": "none" }, "rows": rows }],
+    })
+}
+
+fn results_file(name: &str, value: &Value) -> String {
+    file(name, value.to_string().as_bytes())
+}
+
+fn what_is_no_result_is_refused() {
+    let good = results_file("good.json", &results(&[("a", 1.0)], "f32[4]"));
+    for (name, content, words) in [
+        ("text.json", "no", "no JSON"),
+        (
+            "foreign.json",
+            "{\"rows\": []}",
+            "no results of affekt bench",
+        ),
+        (
+            "newer.json",
+            "{\"schema\": \"affekt-bench\", \"schema_version\": 7}",
+            "schema version 7, this program reads 1",
+        ),
+        (
+            "broken.json",
+            "{\"schema\": \"affekt-bench\", \"schema_version\": 1}",
+            "broken results",
+        ),
+    ] {
+        let bad = file(name, content.as_bytes());
+        refused(&["bench", "--compare", &good, &bad], &[name, words]);
+        refused(
+            &["bench", "--compare", &good, "--baseline", &bad],
+            &[name, words],
+        );
+    }
+    refused(
+        &["bench", "--compare", &path("absent.json")],
+        &["absent.json"],
+    );
+    let other = results_file("sizes.json", &results(&[("a", 1.0)], "f32[8]"));
+    refused(
+        &["bench", "--compare", &good, &other],
+        &["sum/a is of f32[8] in one file and of f32[4] in another"],
+    );
+    let page = folder().join("no-folder/page.html");
+    let page = page.to_str().unwrap();
+    refused(
+        &["bench", "--compare", &good, "--html", page],
+        &["page.html"],
+    );
+}
+
+fn results_are_put_side_by_side() {
+    let a = results_file("left.json", &results(&[("a", 1e-3), ("b", 2e-6)], "f32[4]"));
+    let b = results_file("right.json", &results(&[("b", 1e-6), ("c", 1.0)], "f32[4]"));
+    let page = path("both.html");
+    let output = run(&["bench", "--compare", &a, &b, "--html", &page]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    let line = |name: &str| {
+        let line = table.lines().find(|l| l.starts_with(name));
+        let words: Vec<String> = line.unwrap().split_whitespace().map(String::from).collect();
+        words.join(" ")
+    };
+    assert_eq!(line("sum/a"), "sum/a 1.00 ms - -");
+    assert_eq!(line("sum/b"), "sum/b 2.00 µs 1.00 µs 0.50 (0.50 to 0.50)");
+    assert_eq!(line("sum/c"), "sum/c - 1.00 s 1.00 (1.00 to 1.00)");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(
+        page.contains("sum</b>/b") || page.contains("sum/b"),
+        "{page}"
+    );
+    let both = text(&run(&["bench", "--compare", &a, &b, "--json"]).stdout);
+    let both: Value = serde_json::from_str(&both).unwrap();
+    assert_eq!(both["machines"].as_array().unwrap().len(), 2);
+}
+
+fn a_regression_ends_with_1() {
+    let old = results_file("old.json", &results(&[("a", 1.0), ("b", 1.0)], ""));
+    let new = results_file("new.json", &results(&[("a", 1.02), ("b", 1.5)], ""));
+    let against = |extra: &[&str]| {
+        let base = ["bench", "--baseline", &old, "--compare", &new];
+        run(&[&base, extra].concat())
+    };
+    let output = against(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "affekt: slower than the baseline: sum/b\n"
+    );
+    assert!(text(&output.stdout).contains("1.50 (1.50 to 1.50)"));
+    assert_eq!(against(&["--margin", "0.6"]).status.code(), Some(0));
+    // The other way round it is faster.
+    let output = run(&["bench", "--baseline", &new, "--compare", &old]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+fn wrong_use_is_one_line() {
+    refused(
+        &["bench", "sofmax"],
+        &["no row has \"sofmax\" in its name", "softmax"],
+    );
+    refused(&["bench", "softmax", "--seconds", "0"], &["--seconds is 0"]);
+    refused(&["bench", "softmax", "--margin=-1"], &["--margin is -1"]);
+    refused(
+        &["bench", "softmax", "--corrupt", "sofmax"],
+        &["no entry point is called sofmax"],
+    );
+    refused(&["tune", "--seconds", "NaN"], &["--seconds is NaN"]);
+    refused(
+        &["bench", "softmax", "--baseline", &path("absent.json")],
+        &["absent.json"],
+    );
+}
+
+/// A short run of the rows that the filter names.
+fn measured(filter: &str, extra: &[&str]) -> (Option<i32>, Value, String) {
+    let base = ["bench", filter, "--seconds", "0.02", "--json"];
+    let output = run(&[&base, extra].concat());
+    let told = text(&output.stderr);
+    let value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {told}{}", text(&output.stdout)));
+    (output.status.code(), value, told)
+}
+
+fn a_row_is_measured() {
+    let page = path("row.html");
+    let (code, report, told) = measured("softmax/rows_of_32", &["--html", &page]);
+    assert_eq!(code, Some(0), "{told}");
+    let machine = &report["machines"][0];
+    // log_softmax has such a row too.
+    assert_eq!(machine["rows"].as_array().unwrap().len(), 2, "{told}");
+    for row in machine["rows"].as_array().unwrap() {
+        assert_eq!(row["verdict"], "right", "{row}");
+        assert_eq!(row["shapes"], "f32[8192, 32]");
+        // Each element read once and written once.
+        assert_eq!(row["bytes"], 2 * 4 * 8192 * 32);
+        for field in ["median", "gb_s", "percent", "compile_cold"] {
+            assert!(row[field].as_f64().unwrap() > 0.0, "{field} of {row}");
+        }
+        assert!(row["compile_cached"].as_f64().unwrap() >= 0.0);
+        let wall = &row["wall"];
+        assert!(wall["p10"].as_f64() <= wall["median"].as_f64());
+        assert!(wall["median"].as_f64() <= wall["p90"].as_f64());
+        let has_clock = machine["health"]["clock"] == "timestamps";
+        assert_eq!(row["gpu"].is_object(), has_clock);
+        assert_eq!(row["entries"].as_array().unwrap().len(), 1);
+    }
+    let ceilings = &machine["ceilings"];
+    assert!(ceilings["memory"].as_array().unwrap().len() >= 6);
+    let launches = ceilings["launch"].as_array().unwrap();
+    let launches: Vec<u64> = launches
+        .iter()
+        .map(|p| p["n_dispatches"].as_u64().unwrap())
+        .collect();
+    assert_eq!(launches, [1, 16, 64, 256]);
+    for field in ["f32_gflop_s", "upload_gb_s", "download_gb_s"] {
+        assert!(ceilings[field].as_f64().unwrap() > 0.0, "{field}");
+    }
+    assert!(std::fs::read_to_string(page).unwrap().contains("<svg"));
+    // What was written is read again, and is no slower than itself.
+    let kept = file("kept.json", report.to_string().as_bytes());
+    let output = run(&["bench", "--baseline", &kept, "--compare", &kept]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+fn a_spoiled_kernel_gives_way() {
+    // Whatever the plan takes first here.
+    let (_, report, _) = measured("softmax/rows_of_768", &["--no-compile"]);
+    let rows = |report: &Value| report["machines"][0]["rows"].as_array().unwrap().clone();
+    let of_softmax = |report: &Value| {
+        let rows = rows(report);
+        rows.into_iter().find(|row| row["op"] == "softmax").unwrap()
+    };
+    let first = of_softmax(&report)["entries"][0]
+        .as_str()
+        .unwrap()
+        .to_string();
+    let (code, report, told) = measured(
+        "softmax/rows_of_768",
+        &["--no-compile", "--corrupt", &first],
+    );
+    let row = of_softmax(&report);
+    assert_eq!(
+        (code, &row["verdict"]),
+        (Some(0), &json!("right")),
+        "{told}"
+    );
+    let next = row["entries"][0].as_str().unwrap();
+    assert!(next.starts_with("softmax") && next != first, "{row}");
+    let dropped = row["dropped"][0].as_str().unwrap();
+    assert!(dropped.starts_with(&format!("{first}: ")), "{dropped}");
+    assert!(told.contains(&format!("{first} is wrong on")), "{told}");
+    // It was a trial: nobody remembers the verdict.
+    let (_, report, told) = measured("softmax/rows_of_768", &["--no-compile"]);
+    assert_eq!(of_softmax(&report)["entries"][0], first.as_str(), "{told}");
+}
+
+fn a_row_without_a_right_kernel_fails() {
+    let output = run(&[
+        "bench",
+        "gather/rows",
+        "--seconds",
+        "0.02",
+        "--no-compile",
+        "--corrupt",
+        "gather",
+    ]);
+    let (out, told) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}{told}");
+    let line = out.lines().find(|l| l.starts_with("gather/rows")).unwrap();
+    assert!(line.contains("FAIL: gather gives wrong numbers"), "{line}");
+    assert!(!line.contains("GB/s") && !line.contains(" ms"), "{line}");
+    assert!(told.ends_with("affekt: wrong: gather/rows\n"), "{told}");
+}
+
+fn a_table_is_made_and_forgotten() {
+    let cache = folder().join("plans");
+    let tune = |arguments: &[&str]| {
+        let output = command(&[&["tune"], arguments].concat())
+            .env("XDG_CACHE_HOME", &cache)
+            .env("HOME", &cache)
+            .env("LOCALAPPDATA", &cache)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (out, _) = tune(&["softmax/rows_of_32", "--seconds", "20", "--json"]);
+    let made: Value = serde_json::from_str(&out).unwrap();
+    let kept = std::path::PathBuf::from(made["file"].as_str().unwrap());
+    assert!(kept.starts_with(&cache), "{made}");
+    let table: Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+    assert_eq!(table["schema"], "affekt-plans");
+    assert_eq!(
+        table["rows"].as_array().unwrap().len(),
+        made["rows"].as_array().unwrap().len()
+    );
+    let (_, told) = tune(&["--forget"]);
+    assert!(told.contains("removed "), "{told}");
+    assert!(!kept.exists());
+    let (_, told) = tune(&["--forget"]);
+    assert!(told.contains("there is no table of this adapter"), "{told}");
+    let out = path("shipped.json");
+    tune(&["softmax/rows_of_32", "--seconds", "20", "--out", &out]);
+    assert!(std::fs::metadata(out).unwrap().len() > 0);
+}
+
+fn all_adapters_are_measured() {
+    let adapters = run(&["adapters", "--json"]);
+    let adapters: Value = serde_json::from_slice(&adapters.stdout).unwrap();
+    let labels: Vec<&Value> = adapters["adapters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| &a["label"])
+        .collect();
+    let (code, report, told) = measured("global_norm", &["--no-compile", "--all-adapters"]);
+    assert_eq!(code, Some(0), "{told}");
+    let machines = report["machines"].as_array().unwrap();
+    let measured: Vec<&Value> = machines
+        .iter()
+        .map(|m| &m["environment"]["adapter"])
+        .collect();
+    assert_eq!(measured, labels);
+}
