@@ -12,7 +12,8 @@ use crate::ops::op::{
     same_device,
 };
 use crate::ops::optim::{
-    self, F32, WORKGROUP, bound, case, check, check_setting, entry, factor, input, setting,
+    self, F32, bound, case, check, check_setting, entries, factor, groups, input, ladder, setting,
+    tries,
 };
 use crate::tensor::{DType, Tensor};
 use crate::verdict::Tolerance;
@@ -94,14 +95,17 @@ impl AdamStep {
             padding: 0,
         };
         if x.numel() > 0 {
-            launch::choose(&ADAM_STEP, device, Elem::F32, &[("adam_step", 0)])?;
+            let tensors = [&x, &dx, &m, &v, &y, &m_out, &v_out];
+            let candidates = ladder("adam_step_vec4", "adam_step", &tensors);
+            let (entry, _) =
+                candidates[launch::choose(&ADAM_STEP, device, Elem::F32, &candidates)?];
             launch::dispatch(
                 device,
-                &kernel(),
+                &kernel(entry),
                 &[&x, &dx, &m, &v, clip_bound],
                 &[&y, &m_out, &v_out],
                 &params,
-                (x.numel() as u64).div_ceil(WORKGROUP),
+                groups(entry, x.numel()),
             )?;
         }
         Ok(Adam {
@@ -162,14 +166,18 @@ struct Params {
     padding: u32,
 }
 
-fn kernel() -> Kernel {
-    optim::kernel(
-        Source::file(
+fn kernel(entry: &'static str) -> Kernel {
+    let source = match entry {
+        "adam_step_vec4" => Source::file(
+            "optim/adam_step_vec4",
+            include_str!("../../../shaders/optim/adam_step_vec4.wgsl"),
+        ),
+        _ => Source::file(
             "optim/adam_step",
             include_str!("../../../shaders/optim/adam_step.wgsl"),
         ),
-        "adam_step",
-    )
+    };
+    optim::kernel(source, entry)
 }
 
 static SIGNATURE: Signature = Signature {
@@ -223,12 +231,32 @@ impl Op for Operator {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        vec![entry(kernel())]
+        entries([kernel("adam_step"), kernel("adam_step_vec4")])
+    }
+
+    fn tries(&self, entry: &Entry, case: &Case) -> bool {
+        tries(entry, case)
+    }
+
+    fn verify_case(&self, entry: &Entry) -> Case {
+        // Two workgroups of quads and a rest.
+        let wanted = match entry.name() {
+            "adam_step_vec4" => "quads",
+            _ => "verify",
+        };
+        let mut cases = self.cases();
+        cases.retain(|case| case.label == wanted);
+        cases.remove(0)
     }
 
     fn cases(&self) -> Vec<Case> {
         vec![
             case("verify", &[3, 45], 4, Some(0.0)).attr("step", 3i64),
+            case("quads", &[11, 60], 4, Some(0.0)).attr("step", 3i64),
+            case("coupled_quads", &[2, 5, 28], 4, None)
+                .attr("decoupled", false)
+                .attr("weight_decay", 0.3),
+            case("not_finite_quads", &[64], 4, Some(0.25)).attr("step", 2i64),
             case("first_step", &[2, 7, 5], 4, None),
             case("one_element", &[1], 4, None).attr("step", 100_000i64),
             case("coupled", &[67], 4, None)

@@ -12,7 +12,7 @@ use crate::ops::op::{
     same_device,
 };
 use crate::ops::optim::{
-    self, F32, WORKGROUP, bound, check, check_setting, entry, factor, input, setting,
+    self, F32, bound, check, check_setting, entries, factor, groups, input, ladder, setting, tries,
 };
 use crate::tensor::{DType, Tensor};
 use crate::verdict::Tolerance;
@@ -88,14 +88,16 @@ impl SgdStep {
             padding: [0; 2],
         };
         if x.numel() > 0 {
-            launch::choose(&SGD_STEP, device, Elem::F32, &[("sgd_step", 0)])?;
+            let tensors = [&x, &dx, momentum_bound, &y, &out];
+            let candidates = ladder("sgd_step_vec4", "sgd_step", &tensors);
+            let (entry, _) = candidates[launch::choose(&SGD_STEP, device, Elem::F32, &candidates)?];
             launch::dispatch(
                 device,
-                &kernel(),
+                &kernel(entry),
                 &[&x, &dx, momentum_bound, clip_bound],
                 &[&y, &out],
                 &params,
-                (x.numel() as u64).div_ceil(WORKGROUP),
+                groups(entry, x.numel()),
             )?;
         }
         Ok(Sgd {
@@ -153,14 +155,18 @@ struct Params {
     padding: [u32; 2],
 }
 
-fn kernel() -> Kernel {
-    optim::kernel(
-        Source::file(
+fn kernel(entry: &'static str) -> Kernel {
+    let source = match entry {
+        "sgd_step_vec4" => Source::file(
+            "optim/sgd_step_vec4",
+            include_str!("../../../shaders/optim/sgd_step_vec4.wgsl"),
+        ),
+        _ => Source::file(
             "optim/sgd_step",
             include_str!("../../../shaders/optim/sgd_step.wgsl"),
         ),
-        "sgd_step",
-    )
+    };
+    optim::kernel(source, entry)
 }
 
 static SIGNATURE: Signature = Signature {
@@ -208,7 +214,22 @@ impl Op for Operator {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        vec![entry(kernel())]
+        entries([kernel("sgd_step"), kernel("sgd_step_vec4")])
+    }
+
+    fn tries(&self, entry: &Entry, case: &Case) -> bool {
+        tries(entry, case)
+    }
+
+    fn verify_case(&self, entry: &Entry) -> Case {
+        // Two workgroups of quads and a rest.
+        let wanted = match entry.name() {
+            "sgd_step_vec4" => "quads",
+            _ => "verify",
+        };
+        let mut cases = self.cases();
+        cases.retain(|case| case.label == wanted);
+        cases.remove(0)
     }
 
     fn cases(&self) -> Vec<Case> {
@@ -225,6 +246,20 @@ impl Op for Operator {
                 .f32(&[4], Domain::Constant(0.0))
                 .attr("momentum", 0.9)
                 .attr("dampening", 0.1),
+            case("quads", &[11, 60])
+                .f32(&[11, 60], signed)
+                .f32(&[4], Domain::Constant(0.0))
+                .attr("momentum", 0.9)
+                .attr("dampening", 0.1),
+            case("first_step_quads", &[2, 5, 28])
+                .absent()
+                .absent()
+                .attr("momentum", 0.9)
+                .attr("nesterov", true),
+            case("not_finite_quads", &[64])
+                .f32(&[64], signed)
+                .f32(&[4], Domain::Constant(0.25))
+                .attr("momentum", 0.9),
             case("plain", &[2, 7, 5]).absent().absent(),
             case("first_step", &[67])
                 .absent()

@@ -26,8 +26,7 @@ impl Tensor {
         check_not_empty("max", self.shape(), &axes)?;
         let y = reduce::reduce(
             &Max,
-            source,
-            "max_over",
+            KERNELS,
             self,
             &axes,
             reduced_shape(self.shape(), &axes, keepdim),
@@ -130,6 +129,12 @@ struct VjpParams {
     dx_offset: u32,
     padding: [u32; 2],
 }
+
+const KERNELS: reduce::Kernels = reduce::Kernels {
+    source: |_| source(),
+    naive: "max_over",
+    quads: None,
+};
 
 fn source() -> Source {
     Source::file(

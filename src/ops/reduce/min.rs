@@ -24,8 +24,7 @@ impl Tensor {
         check_not_empty("min", self.shape(), &axes)?;
         let y = reduce::reduce(
             &Min,
-            source,
-            "min_over",
+            KERNELS,
             self,
             &axes,
             reduced_shape(self.shape(), &axes, keepdim),
@@ -39,6 +38,12 @@ impl Tensor {
         }))
     }
 }
+
+const KERNELS: reduce::Kernels = reduce::Kernels {
+    source: |_| source(),
+    naive: "min_over",
+    quads: None,
+};
 
 fn source() -> Source {
     Source::file(

@@ -152,17 +152,19 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(x: &Tensor, axes: &[usize]) -> Result<Self> {
-        let split = |layout: &Layout| {
-            let pick = |wanted: bool| {
-                let layout = *layout;
-                (0..layout.shape.len())
-                    .filter(move |a| axes.contains(a) == wanted)
-                    .map(move |a| (layout.shape[a], layout.strides()[a]))
-            };
-            Some((Three::merge(pick(false))?, Three::merge(pick(true))?))
+    /// Kept and reduced axes; `None` if more than three are left of either after merging.
+    fn split(layout: &Layout, axes: &[usize]) -> Option<(Three, Three)> {
+        let pick = |wanted: bool| {
+            let layout = *layout;
+            (0..layout.shape.len())
+                .filter(move |a| axes.contains(a) == wanted)
+                .map(move |a| (layout.shape[a], layout.strides()[a]))
         };
-        if let Some((kept, reduced)) = split(x.layout()) {
+        Some((Three::merge(pick(false))?, Three::merge(pick(true))?))
+    }
+
+    fn new(x: &Tensor, axes: &[usize]) -> Result<Self> {
+        if let Some((kept, reduced)) = Self::split(x.layout(), axes) {
             return Ok(Plan {
                 x: x.detach(),
                 kept,
@@ -213,12 +215,69 @@ fn plan_line(op: &'static str, inputs: &[Option<Meta>], attrs: &Attrs) -> Option
     })
 }
 
-/// Runs the entry point of a reduction whose kernel follows `shared` conventions: result `r`, part `p` goes to
+/// The kernels of a reduction, which follow the conventions of `shared/axes`: result `r`, part `p` goes to
 /// `y[r * n_parts + p]`.
+#[derive(Clone, Copy)]
+struct Kernels {
+    source: fn(&'static str) -> Source,
+    naive: &'static str,
+    /// By quads: along one reduced axis that lies together, and of results that do.
+    quads: Option<[&'static str; 2]>,
+}
+
+impl Kernels {
+    /// The entry points for this plan, best first.
+    ///
+    /// On software drivers a load costs per lane whatever its width: [4096, 768] on lavapipe along the rows @@ ms by
+    /// elements and @@ by quads, down the columns @@ and @@.
+    fn ladder(&self, plan: &Plan) -> Vec<(&'static str, u32)> {
+        let naive = (self.naive, 0);
+        let Some([lines, columns]) = self.quads else {
+            return vec![naive];
+        };
+        let even = |axes: &Three, n: usize| {
+            let mut used = axes.lengths[..n].iter().zip(&axes.strides[..n]);
+            used.all(|(length, stride)| *length == 1 || stride.is_multiple_of(4))
+        };
+        let together = |axes: &Three| axes.strides[2] == 1 && axes.lengths[2].is_multiple_of(4);
+        let (kept, reduced) = (&plan.kept, &plan.reduced);
+        let offset = plan.x.layout().offset.is_multiple_of(4);
+        let whole = reduced.numel() > 0 && kept.numel() > 0;
+        if !offset || !whole {
+            return vec![naive];
+        }
+        if reduced.lengths[..2] == [1, 1] && together(reduced) && even(kept, 3) {
+            return vec![(lines, 0), naive];
+        }
+        if together(kept) && even(kept, 2) && even(reduced, 3) {
+            return vec![(columns, 0), naive];
+        }
+        vec![naive]
+    }
+
+    /// Whether an entry point could serve reductions of this shape over these axes.
+    fn tries(&self, name: &str, shape: &Shape, axes: &[usize]) -> bool {
+        let Some([lines, columns]) = self.quads else {
+            return true;
+        };
+        let x = Layout::contiguous(*shape, 0);
+        let Some((kept, reduced)) = Plan::split(&x, axes) else {
+            return name == self.naive;
+        };
+        let together = |axes: &Three| axes.strides[2] == 1 && axes.lengths[2].is_multiple_of(4);
+        let whole = reduced.numel() > 0 && kept.numel() > 0;
+        match name {
+            _ if name == lines => whole && reduced.lengths[..2] == [1, 1] && together(&reduced),
+            _ if name == columns => whole && together(&kept),
+            _ => true,
+        }
+    }
+}
+
+/// Runs the kernels of a reduction.
 fn reduce(
     op: &'static dyn Op,
-    source: fn() -> Source,
-    entry: &'static str,
+    kernels: Kernels,
     x: &Tensor,
     axes: &[usize],
     shape: Shape,
@@ -226,8 +285,6 @@ fn reduce(
     let device = x.device();
     let stored = launch::storage(device, x)?;
     let plan = Plan::new(&stored, axes)?;
-    let elem = stored.dtype().elem();
-    launch::choose(op, device, elem, &[(entry, 0)])?;
     let n_results = shape.numel();
     let n_reduced = plan.reduced.numel();
     // Partial results are of the accumulator's type.
@@ -243,12 +300,23 @@ fn reduce(
                 _ => x.detach(),
             };
             let first = reduced_shape(x.shape(), &[longest], true);
-            let y = reduce(op, source, entry, &wide, &[longest], first)?;
-            return reduce(op, source, entry, &y, axes, shape)?.cast(x.dtype());
+            let y = reduce(op, kernels, &wide, &[longest], first)?;
+            return reduce(op, kernels, &y, axes, shape)?.cast(x.dtype());
         }
     };
     let run = |plan: &Plan, n_parts: usize, y: &Tensor| -> Result<()> {
+        let elem = plan.x.dtype().elem();
+        let candidates = kernels.ladder(plan);
+        let (entry, _) = candidates[launch::choose(op, device, elem, &candidates)?];
         let n = plan.reduced.numel();
+        let by_quads = entry != kernels.naive;
+        // Where parts are read by quads, none begins between two.
+        let part = match by_quads {
+            true => n.div_ceil(n_parts).next_multiple_of(4),
+            false => n.div_ceil(n_parts),
+        };
+        let columns = kernels.quads.is_some_and(|[_, columns]| columns == entry);
+        let n_made = if columns { n_results / 4 } else { n_results };
         let params = Params {
             kept_lengths: plan.kept.lengths,
             kept_strides: plan.kept.strides,
@@ -256,18 +324,18 @@ fn reduce(
             reduced_strides: plan.reduced.strides,
             n_results: launch::word("results of a reduction", n_results)?,
             n_parts: n_parts as u32,
-            part: n.div_ceil(n_parts) as u32,
+            part: part as u32,
             x_offset: plan.x.layout().offset as u32,
             y_offset: y.layout().offset as u32,
             padding: [0; 3],
         };
         launch::dispatch(
             device,
-            &kernel(source(), entry, plan.x.dtype().elem()),
+            &kernel((kernels.source)(entry), entry, elem),
             &[&plan.x],
             &[y],
             &params,
-            ((n_results * n_parts) as u64).div_ceil(WORKGROUP),
+            ((n_made * n_parts) as u64).div_ceil(WORKGROUP),
         )
     };
     let y = if n_parts == 1 {
@@ -276,20 +344,13 @@ fn reduce(
         y
     } else if stored.dtype() == DType::F16 {
         // Partial sums in f16 would lose what the blocks keep.
-        return reduce(
-            op,
-            source,
-            entry,
-            &crate::fuse::cast(x, DType::F32)?,
-            axes,
-            shape,
-        )?
-        .cast(DType::F16);
+        return reduce(op, kernels, &crate::fuse::cast(x, DType::F32)?, axes, shape)?
+            .cast(DType::F16);
     } else {
         let partials = Tensor::empty(device, stored.dtype(), Shape::of(&[n_results, n_parts]))?;
         run(&plan, n_parts, &partials)?;
         if n_parts > MOST_PART {
-            reduce(op, source, entry, &partials, &[1], shape)?
+            reduce(op, kernels, &partials, &[1], shape)?
         } else {
             let y = Tensor::empty(device, stored.dtype(), shape)?;
             run(&Plan::new(&partials, &[1])?, 1, &y)?;
@@ -315,7 +376,10 @@ fn kernel(source: Source, entry: &'static str, elem: Elem) -> Kernel {
 fn entry(source: Source, name: &'static str, role: Role) -> Entry {
     Entry {
         role,
-        rung: "naive",
+        rung: match name.ends_with("_vec4") {
+            true => "vec4",
+            false => "naive",
+        },
         variant: 0,
         needs: any_device,
         kernel: kernel(source, name, Elem::F32),

@@ -30,7 +30,7 @@ impl Tensor {
 }
 
 fn sum_over(x: &Tensor, axes: &[usize], shape: Shape) -> Result<Tensor> {
-    reduce::reduce(&Sum, source, "sum", x, axes, shape)
+    reduce::reduce(&Sum, KERNELS, x, axes, shape)
 }
 
 /// Sums what broadcasting from `shape` has stretched; the result has that shape.
@@ -45,11 +45,23 @@ pub(crate) fn sum_to(x: &Tensor, shape: Shape) -> Result<Tensor> {
     sum_over(x, &axes, shape)
 }
 
-fn source() -> Source {
-    Source::file(
-        "reduce/sum",
-        include_str!("../../../shaders/reduce/sum.wgsl"),
-    )
+const KERNELS: reduce::Kernels = reduce::Kernels {
+    source,
+    naive: "sum",
+    quads: Some(["sum_lines_vec4", "sum_columns_vec4"]),
+};
+
+fn source(entry: &'static str) -> Source {
+    match entry {
+        "sum" => Source::file(
+            "reduce/sum",
+            include_str!("../../../shaders/reduce/sum.wgsl"),
+        ),
+        _ => Source::file(
+            "reduce/sum_vec4",
+            include_str!("../../../shaders/reduce/sum_vec4.wgsl"),
+        ),
+    }
 }
 
 static SIGNATURE: Signature = Signature {
@@ -88,7 +100,28 @@ impl Op for Sum {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        vec![reduce::entry(source(), "sum", Role::Forward)]
+        ["sum", "sum_lines_vec4", "sum_columns_vec4"]
+            .map(|name| reduce::entry(source(name), name, Role::Forward))
+            .into()
+    }
+
+    fn tries(&self, entry: &Entry, case: &Case) -> bool {
+        let (Some(x), Ok(attrs)) = (&case.inputs[0], case.attrs.complete(&SIGNATURE)) else {
+            return false;
+        };
+        let axes = axes_of("sum", &x.shape, attrs.ints("axes"));
+        axes.is_ok_and(|axes| KERNELS.tries(entry.name(), &x.shape, &axes))
+    }
+
+    fn verify_case(&self, entry: &Entry) -> Case {
+        let wanted = match entry.name() {
+            "sum_lines_vec4" => "lines_of_quads",
+            "sum_columns_vec4" => "columns_of_quads",
+            _ => return self.cases().remove(0),
+        };
+        let mut cases = self.cases();
+        cases.retain(|case| case.label == wanted);
+        cases.remove(0)
     }
 
     fn cases(&self) -> Vec<Case> {
@@ -98,6 +131,17 @@ impl Op for Sum {
                 .f32(&[3, 0], Domain::Constant(1.0))
                 .attr("axes", [1i64].as_slice()),
         );
+        // Two workgroups and a rest, two blocks and a rest; of columns, two workgroups are 512 of them.
+        let of_quads = |label: &str, shape: &[usize], axis: i64| {
+            Case::new(label)
+                .f32(shape, Domain::Uniform(-1.0, 1.0))
+                .attr("axes", [axis].as_slice())
+        };
+        cases.push(of_quads("lines_of_quads", &[67, 148], 1));
+        cases.push(of_quads("columns_of_quads", &[131, 268], 0));
+        cases.push(of_quads("middle_of_quads", &[3, 70, 36], 1));
+        cases.push(of_quads("split_lines_of_quads", &[3, 4100], 1));
+        cases.push(of_quads("split_columns_of_quads", &[2051, 12], 0));
         // A running f32 sum of these loses a hundred units of roundoff; blocks do not.
         cases.push(
             Case::new("one_sign")
