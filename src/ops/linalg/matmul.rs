@@ -880,16 +880,19 @@ impl Op for Matmul {
             .expect("infer checked them")
             .shape;
         let (a_vector, b_vector) = (a.shape.len() == 1, b.shape.len() == 1);
-        // Coordinates of an operand's element (.., i, j), its batch aligned at the right with the result's.
-        let element = |array: &Array, t: bool, batch: &[usize], i: usize, j: usize| {
-            let n = array.shape.len() - 2;
-            let mut at: Vec<usize> = batch[batch.len() - n..]
+        // Where an operand's matrix of a batch begins, its batch aligned at the right with the result's, and the steps from
+        // an element to the one below and to the one beside it.
+        let matrix = |array: &Array, t: bool, batch: &[usize]| {
+            let Some(n) = array.shape.len().checked_sub(2) else {
+                return (0, 1, 1);
+            };
+            let (rows, cols) = (array.shape[n], array.shape[n + 1]);
+            let place = batch[batch.len() - n..]
                 .iter()
                 .zip(array.shape.iter())
-                .map(|(c, n)| if *n == 1 { 0 } else { *c })
-                .collect();
-            at.extend(if t { [j, i] } else { [i, j] });
-            array.at(&at)
+                .fold(0, |place, (c, n)| place * n + if *n == 1 { 0 } else { *c });
+            let (below, beside) = if t { (1, cols) } else { (cols, 1) };
+            (place * rows * cols, below, beside)
         };
         let inner = if a_vector {
             a.shape[0]
@@ -897,30 +900,21 @@ impl Op for Matmul {
             meta(a, ta).shape[a.shape.len() - 1]
         };
         vec![Array::from_fn(out, |at| {
-            let mut at = at.to_vec();
-            let col = if b_vector {
-                0
-            } else {
-                at.pop().expect("b has columns")
+            let mut batch = at;
+            let mut pop = |vector: bool| match (vector, batch.split_last()) {
+                (false, Some((last, rest))) => {
+                    batch = rest;
+                    *last
+                }
+                _ => 0,
             };
-            let row = if a_vector {
-                0
-            } else {
-                at.pop().expect("a has rows")
-            };
+            let (col, row) = (pop(b_vector), pop(a_vector));
+            let (a_start, a_below, a_beside) = matrix(a, ta, batch);
+            let (b_start, b_below, b_beside) = matrix(b, tb, batch);
             let mut sum = 0.0;
             for k in 0..inner {
-                let left = if a_vector {
-                    a.at(&[k])
-                } else {
-                    element(a, ta, &at, row, k)
-                };
-                let right = if b_vector {
-                    b.at(&[k])
-                } else {
-                    element(b, tb, &at, k, col)
-                };
-                sum += left * right;
+                sum += a.data[a_start + row * a_below + k * a_beside]
+                    * b.data[b_start + k * b_below + col * b_beside];
             }
             sum += inputs[2].map_or(0.0, |bias| bias.at(&[col]));
             match attrs.word("activation") {
