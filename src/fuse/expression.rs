@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::Result;
 use crate::fuse::function::{ADD, CAST, Function, Variant};
-use crate::fuse::kernel::{self, Graph};
+use crate::fuse::graph::Graph;
+use crate::fuse::kernel;
 use crate::gpu::Device;
 use crate::tensor::{DType, Layout, Pending, Shape, Tensor, Value, check_count};
 

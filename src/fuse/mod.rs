@@ -7,8 +7,11 @@
 
 pub(crate) mod expression;
 pub(crate) mod function;
+pub(crate) mod graph;
 pub(crate) mod kernel;
+mod reading;
 mod verify;
+mod write;
 
 #[cfg(feature = "check")]
 pub(crate) use crate::gpu::stream::MAX_BINDINGS;

@@ -11,7 +11,9 @@ use std::hash::{Hash, Hasher};
 use crate::error::{Error, Result};
 use crate::fuse::expression::Operand;
 use crate::fuse::function::{Function, Kind, Param, Variant};
-use crate::fuse::kernel::{self, Argument, Graph, Reading};
+use crate::fuse::graph::{Argument, Graph};
+use crate::fuse::kernel;
+use crate::fuse::reading::{Reading, probe_layout};
 use crate::gpu::Device;
 use crate::gpu::pipeline::Pipeline;
 use crate::tensor::{DType, Layout, Shape, Tensor};
@@ -98,7 +100,7 @@ fn probe(
     let mut layouts: Vec<Layout> = Vec::new();
     let flags = flag_leaves(graph);
     for (i, tensor) in graph.leaves.iter().enumerate() {
-        let layout = kernel::probe_layout(reading, i, shape);
+        let layout = probe_layout(reading, i, shape);
         let places: Vec<usize> = layout.indices().collect();
         let size = layout.span();
         let numbers = (0..size)
