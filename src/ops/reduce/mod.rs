@@ -228,8 +228,8 @@ struct Kernels {
 impl Kernels {
     /// The entry points for this plan, best first.
     ///
-    /// On software drivers a load costs per lane whatever its width: [4096, 768] on lavapipe along the rows @@ ms by
-    /// elements and @@ by quads, down the columns @@ and @@.
+    /// On software drivers a load costs per lane whatever its width: [4096, 768] on lavapipe along the rows 3.3 ms by
+    /// elements and 1.9 by quads. Several reduced axes that do not merge are left to the naive kernel.
     fn ladder(&self, plan: &Plan) -> Vec<(&'static str, u32)> {
         let naive = (self.naive, 0);
         let Some([lines, columns]) = self.quads else {
@@ -246,7 +246,10 @@ impl Kernels {
         if !offset || !whole {
             return vec![naive];
         }
-        if reduced.lengths[..2] == [1, 1] && together(reduced) && even(kept, 3) {
+        if reduced.lengths[..2] != [1, 1] {
+            return vec![naive];
+        }
+        if together(reduced) && even(kept, 3) {
             return vec![(lines, 0), naive];
         }
         if together(kept) && even(kept, 2) && even(reduced, 3) {
@@ -266,9 +269,10 @@ impl Kernels {
         };
         let together = |axes: &Three| axes.strides[2] == 1 && axes.lengths[2].is_multiple_of(4);
         let whole = reduced.numel() > 0 && kept.numel() > 0;
+        let one = whole && reduced.lengths[..2] == [1, 1];
         match name {
-            _ if name == lines => whole && reduced.lengths[..2] == [1, 1] && together(&reduced),
-            _ if name == columns => whole && together(&kept),
+            _ if name == lines => one && together(&reduced),
+            _ if name == columns => one && together(&kept),
             _ => true,
         }
     }

@@ -90,8 +90,8 @@ pub fn digits(x: f64, n: usize) -> String {
     if x == 0.0 || !x.is_finite() {
         return x.to_string();
     }
-    let magnitude = x.abs().log10().floor() as i32;
     let rounded = format!("{:.*e}", n - 1, x).parse::<f64>().unwrap_or(x);
+    let magnitude = rounded.abs().log10().floor() as i32;
     format!("{rounded:.*}", (n as i32 - 1 - magnitude).max(0) as usize)
 }
 
