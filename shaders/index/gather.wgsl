@@ -10,6 +10,7 @@ struct Params {
     strides: array<vec4<u32>, 2>,
     index_strides: array<vec4<u32>, 2>,
     n: u32,
+    rank: u32,
     axis: u32,
     axis_length: u32,
     indices_are_signed: u32,
@@ -17,6 +18,9 @@ struct Params {
     x_offset: u32,
     index_offset: u32,
     y_offset: u32,
+    padding0: u32,
+    padding1: u32,
+    padding2: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<Elem>;
@@ -36,7 +40,7 @@ fn gather(
     }
     var index_place = params.index_offset;
     var left = i;
-    for (var axis = 0u; axis < 6u; axis++) {
+    for (var axis = 0u; axis < params.rank; axis++) {
         let length = params.lengths[axis / 4u][axis % 4u];
         index_place += (left % length) * params.index_strides[axis / 4u][axis % 4u];
         left = left / length;
@@ -52,7 +56,7 @@ fn gather(
     }
     var place = params.x_offset;
     var rest = i;
-    for (var axis = 0u; axis < 6u; axis++) {
+    for (var axis = 0u; axis < params.rank; axis++) {
         let length = params.lengths[axis / 4u][axis % 4u];
         let coordinate = select(rest % length, chosen, axis == params.axis);
         place += coordinate * params.strides[axis / 4u][axis % 4u];

@@ -247,5 +247,5 @@ pub static CONCAT: Movement = Movement {
             ),
         ]
     },
-    entries: || vec![index::entry(source(), "concat")],
+    entries: || vec![index::entry(source(), "concat", "naive")],
 };

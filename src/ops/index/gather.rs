@@ -2,9 +2,11 @@
 //! vjp: dx = scatter_add of dy into zeros
 //! source: torch.gather; ONNX GatherElements
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::fuse::cast;
-use crate::gpu::Source;
+use crate::gpu::{DeviceClass, Source};
 use crate::ops::index::{self, WORKGROUP, by_axis, resolve, strides};
 use crate::ops::launch;
 use crate::ops::op::{
@@ -12,7 +14,7 @@ use crate::ops::op::{
     Signature,
 };
 use crate::tape;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Layout, Tensor};
 use crate::verdict::Tolerance;
 
 impl Tensor {
@@ -33,28 +35,60 @@ impl Tensor {
         let y = Tensor::empty(device, x.dtype(), *index.shape())?;
         let n = y.numel();
         let elem = x.dtype().elem();
-        launch::choose(&Gather, device, elem, &[("gather", 0)])?;
-        let params = Params {
-            lengths: by_axis(index.shape(), 1),
-            strides: strides(x.layout()),
-            index_strides: strides(indices.layout()),
-            n: n as u32,
-            axis: (x.shape().len() - 1 - axis) as u32,
-            axis_length: x.dim(axis) as u32,
-            signed: u32::from(index.dtype() == DType::I32),
-            invalid: if x.dtype().is_float() { f32::NAN } else { 0.0 },
-            x_offset: x.layout().offset as u32,
-            index_offset: indices.layout().offset as u32,
-            y_offset: y.layout().offset as u32,
-        };
-        launch::dispatch(
-            device,
-            &index::kernel(source(), "gather", elem),
-            &[&x, &indices],
-            &[&y],
-            &params,
-            (n as u64).div_ceil(WORKGROUP),
-        )?;
+        let by_quads = Quads::plan(
+            x.layout(),
+            indices.layout(),
+            y.layout(),
+            axis,
+            device.caps().class,
+        );
+        let mut candidates = vec![("gather", 0)];
+        if by_quads.is_some() {
+            candidates.insert(0, ("gather_quads", 0));
+        }
+        let length = index.dim(axis);
+        let sizes = [n.checked_div(length).unwrap_or(0), length, x.dim(axis)];
+        let chosen = launch::choose_for(&Gather, device, elem, &sizes, &candidates)?;
+        let signed = u32::from(index.dtype() == DType::I32);
+        let invalid = if x.dtype().is_float() { f32::NAN } else { 0.0 };
+        let (entry, _) = candidates[chosen];
+        let kernel = index::kernel(source(entry), entry, elem);
+        match by_quads.filter(|_| entry == "gather_quads") {
+            Some(quads) => launch::dispatch(
+                device,
+                &kernel,
+                &[&x, &indices],
+                &[&y],
+                &Quads {
+                    signed,
+                    invalid,
+                    ..quads
+                },
+                u64::from(quads.n).div_ceil(WORKGROUP),
+            )?,
+            None => launch::dispatch(
+                device,
+                &kernel,
+                &[&x, &indices],
+                &[&y],
+                &Params {
+                    lengths: by_axis(index.shape(), 1),
+                    strides: strides(x.layout()),
+                    index_strides: strides(indices.layout()),
+                    n: n as u32,
+                    rank: x.shape().len() as u32,
+                    axis: (x.shape().len() - 1 - axis) as u32,
+                    axis_length: x.dim(axis) as u32,
+                    signed,
+                    invalid,
+                    x_offset: x.layout().offset as u32,
+                    index_offset: indices.layout().offset as u32,
+                    y_offset: y.layout().offset as u32,
+                    padding: [0; 3],
+                },
+                (n as u64).div_ceil(WORKGROUP),
+            )?,
+        }
         let y = if y.dtype() == self.dtype() {
             y
         } else {
@@ -75,6 +109,7 @@ struct Params {
     strides: [u32; 8],
     index_strides: [u32; 8],
     n: u32,
+    rank: u32,
     axis: u32,
     axis_length: u32,
     signed: u32,
@@ -82,13 +117,103 @@ struct Params {
     x_offset: u32,
     index_offset: u32,
     y_offset: u32,
+    padding: [u32; 3],
 }
 
-fn source() -> Source {
-    Source::file(
-        "index/gather",
-        include_str!("../../../shaders/index/gather.wgsl"),
-    )
+/// The parameters by quads, with the axes taken as [outer, axis, inner].
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Quads {
+    n: u32,
+    lanes: u32,
+    quads: u32,
+    n_indices: u32,
+    x_offset: u32,
+    x_outer: u32,
+    x_axis: u32,
+    y_offset: u32,
+    index_offset: u32,
+    index_outer: u32,
+    index_axis: u32,
+    rows_share_an_index: u32,
+    axis_length: u32,
+    signed: u32,
+    invalid: f32,
+    padding: u32,
+}
+
+impl Quads {
+    /// `None` where quads do not fit: inner must be contiguous in `x`, every row of it must start at a multiple of
+    /// four elements, and along inner the index must be contiguous, with rows that start so too, or stretched.
+    fn plan(
+        x: &Layout,
+        index: &Layout,
+        y: &Layout,
+        axis: usize,
+        class: DeviceClass,
+    ) -> Option<Quads> {
+        let shape = y.shape;
+        let inner: usize = shape[axis + 1..].iter().product();
+        let (n_indices, axis_length) = (shape[axis], x.shape[axis]);
+        let rows = shape.numel().checked_div(inner)?;
+        if rows == 0 || axis_length == 0 || !inner.is_multiple_of(4) {
+            return None;
+        }
+        let over = |layout: &Layout, axes: Range<usize>| {
+            index::merged(&shape[axes.clone()], &layout.strides()[axes])
+        };
+        // Where there is one place on an axis, its stride does not matter.
+        let along = |layout: &Layout, length| match length {
+            1 => 0,
+            _ => layout.strides()[axis],
+        };
+        let (x_outer, x_axis) = (over(x, 0..axis)?, along(x, axis_length));
+        let (index_outer, index_axis) = (over(index, 0..axis)?, along(index, n_indices));
+        let within = axis + 1..shape.len();
+        let shared = over(index, within.clone())? == 0;
+        let contiguous = over(x, within.clone())? == 1 && (shared || over(index, within)? == 1);
+        let in_quads = |numbers: &[usize]| numbers.iter().all(|n| n.is_multiple_of(4));
+        if !contiguous
+            || !in_quads(&[x.offset, x_outer, x_axis, y.offset])
+            || !(shared || in_quads(&[index.offset, index_outer, index_axis]))
+        {
+            return None;
+        }
+        let quads = inner / 4;
+        let lanes = index::lanes(class, quads);
+        let unit = if shared { 1 } else { 4 };
+        Some(Quads {
+            n: (rows * lanes) as u32,
+            lanes: lanes as u32,
+            quads: quads as u32,
+            n_indices: n_indices as u32,
+            x_offset: (x.offset / 4) as u32,
+            x_outer: (x_outer / 4) as u32,
+            x_axis: (x_axis / 4) as u32,
+            y_offset: (y.offset / 4) as u32,
+            index_offset: (index.offset / unit) as u32,
+            index_outer: (index_outer / unit) as u32,
+            index_axis: (index_axis / unit) as u32,
+            rows_share_an_index: u32::from(shared),
+            axis_length: axis_length as u32,
+            signed: 0,
+            invalid: 0.0,
+            padding: 0,
+        })
+    }
+}
+
+fn source(entry: &str) -> Source {
+    match entry {
+        "gather_quads" => Source::file(
+            "index/gather_quads",
+            include_str!("../../../shaders/index/gather_quads.wgsl"),
+        ),
+        _ => Source::file(
+            "index/gather",
+            include_str!("../../../shaders/index/gather.wgsl"),
+        ),
+    }
 }
 
 fn infer(x: Meta, axis: i64, index: Meta) -> Result<Meta> {
@@ -136,7 +261,10 @@ impl Op for Gather {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        vec![index::entry(source(), "gather")]
+        vec![
+            index::entry(source("gather"), "gather", "naive"),
+            index::entry(source("gather_quads"), "gather_quads", "quads"),
+        ]
     }
 
     fn cases(&self) -> Vec<Case> {
@@ -171,11 +299,58 @@ impl Op for Gather {
                 DType::U32,
                 Domain::Index(7),
             ),
+            case("quads", &[3, 7, 68], 1, &[3, 67, 68]),
+            case("one_quad", &[5, 4], 0, &[129, 4]),
+            case("quads_shorter_elsewhere", &[4, 6, 2, 8], 1, &[3, 5, 2, 4]),
+            Case::new("quads_of_negative_indices")
+                .f32(&[2, 7, 12], domain)
+                .input(&[2, 65, 12], DType::I32, Domain::Integers(-7, 6))
+                .attr("axis", 1i64),
+            Case::new("quads_out_of_range")
+                .f32(&[2, 7, 12], domain)
+                .input(&[2, 65, 12], DType::I32, Domain::Integers(-9, 8))
+                .attr("axis", 1i64)
+                .no_gradient(),
+            Case::new("quads_of_i32")
+                .input(&[7, 8], DType::I32, Domain::Integers(-99, 99))
+                .input(&[5, 8], DType::I32, Domain::Integers(-9, 8)),
+            Case::new("quads_of_f16")
+                .input(&[7, 12], DType::F16, domain)
+                .input(&[65, 12], DType::U32, Domain::Index(7)),
             case("empty", &[3, 4], 0, &[0, 4]).no_gradient(),
+            Case::new("quads_of_nothing")
+                .f32(&[0, 4], domain)
+                .input(&[3, 4], DType::U32, Domain::Constant(0.0))
+                .no_gradient(),
             case("rows", &[4096, 256], 0, &[4096, 256])
                 .bench()
                 .no_gradient(),
         ]
+    }
+
+    fn verify_case(&self, entry: &Entry) -> Case {
+        match entry.name() {
+            // Rows of 67 quads: several turns of each lane and a rest; negative indices, and some out of range.
+            "gather_quads" => Case::new("verify_quads")
+                .f32(&[3, 17, 268], Domain::Uniform(-1.0, 1.0))
+                .input(&[3, 13, 268], DType::I32, Domain::Integers(-18, 17))
+                .attr("axis", 1i64)
+                .no_gradient(),
+            _ => self.cases().remove(0),
+        }
+    }
+
+    fn tries(&self, entry: &Entry, case: &Case) -> bool {
+        let [x, index] = [0, 1].map(|i| case.inputs[i].as_ref().expect("cases give both"));
+        let axis = match case.attrs.complete(&SIGNATURE) {
+            Ok(attrs) => x.shape.axis("gather", attrs.int("axis")),
+            Err(error) => Err(error),
+        };
+        let fits = |axis| {
+            let y = Layout::contiguous(index.shape, 0);
+            Quads::plan(&x.layout(), &index.layout(), &y, axis, DeviceClass::Cpu).is_some()
+        };
+        entry.name() != "gather_quads" || axis.is_ok_and(fits)
     }
 
     fn twin(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Vec<Array> {

@@ -16,8 +16,8 @@ pub mod scatter_add;
 pub mod slice;
 
 use crate::error::{Error, Result};
-use crate::gpu::Kernel;
 use crate::gpu::shader::{Elem, Source};
+use crate::gpu::{DeviceClass, Kernel};
 use crate::ops::op::{Array, Attrs, Case, Cost, Entry, Meta, Op, Role, Signature, any_device};
 use crate::tensor::{Layout, MAX_RANK, Tensor};
 use crate::verdict::Tolerance;
@@ -47,10 +47,10 @@ fn kernel(source: Source, entry: &'static str, elem: Elem) -> Kernel {
     }
 }
 
-fn entry(source: Source, name: &'static str) -> Entry {
+fn entry(source: Source, name: &'static str, rung: &'static str) -> Entry {
     Entry {
         role: Role::Forward,
-        rung: "naive",
+        rung,
         variant: 0,
         needs: any_device,
         kernel: kernel(source, name, Elem::F32),
@@ -69,6 +69,31 @@ fn by_axis(numbers: &[usize], fill: u32) -> [u32; 8] {
 
 fn strides(layout: &Layout) -> [u32; 8] {
     by_axis(layout.strides(), 0)
+}
+
+/// The stride between neighbours where these axes are walked as one; 0 if none of them is longer than 1. `None` where
+/// they cannot be.
+fn merged(lengths: &[usize], strides: &[usize]) -> Option<usize> {
+    let mut long = lengths.iter().zip(strides).rev().filter(|(n, _)| **n != 1);
+    let Some((n, &stride)) = long.next() else {
+        return Some(0);
+    };
+    let mut next = n * stride;
+    for (n, s) in long {
+        if *s != next {
+            return None;
+        }
+        next *= n;
+    }
+    Some(stride)
+}
+
+/// Invocations that share a row of so many quads.
+fn lanes(class: DeviceClass, quads: usize) -> usize {
+    match class {
+        DeviceClass::Cpu => quads.div_ceil(16),
+        _ => quads,
+    }
 }
 
 /// `index` must have the rank of `x` and be no longer than it on any axis but `axis`.

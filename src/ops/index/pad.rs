@@ -321,5 +321,5 @@ pub static PAD: Movement = Movement {
             ),
         ]
     },
-    entries: || vec![index::entry(source(), "pad")],
+    entries: || vec![index::entry(source(), "pad", "naive")],
 };

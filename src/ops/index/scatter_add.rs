@@ -210,7 +210,7 @@ impl Op for ScatterAdd {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        vec![index::entry(source(), "scatter_add")]
+        vec![index::entry(source(), "scatter_add", "naive")]
     }
 
     fn cases(&self) -> Vec<Case> {
