@@ -145,6 +145,9 @@ struct Quads {
 impl Quads {
     /// `None` where quads do not fit: inner must be contiguous in `x`, every row of it must start at a multiple of
     /// four elements, and along inner the index must be contiguous, with rows that start so too, or stretched.
+    ///
+    /// [4096, 256] by as many indices on lavapipe: 12 ms by elements, 1.9 by quads; by 4096 indices of rows 30 and 0.6.
+    /// Unmeasured on GPUs, where it saves the divisions all the same.
     fn plan(
         x: &Layout,
         index: &Layout,
