@@ -22,6 +22,7 @@ const ON_A_DEVICE: &[Test] = &[
         "a_preferred_kernel_that_is_wrong_gives_way",
         a_wrong_preference,
     ),
+    ("a_preference_cannot_cut_sums", a_preference_cannot_cut_sums),
     ("a_table_comes_from_the_cache_folder", a_table_is_found),
     ("broken_tables_are_refused", broken_tables_are_refused),
     ("a_spoiled_gradient_gives_way", a_spoiled_gradient_gives_way),
@@ -130,6 +131,21 @@ fn a_wrong_preference(limits: Limits) -> Result<(), Failed> {
     Ok(())
 }
 
+/// A class of sizes may hold sums that the preferred kernel must not make alone.
+fn a_preference_cannot_cut_sums(limits: Limits) -> Result<(), Failed> {
+    let device = open(limits)?;
+    let mut table = PlanTable::new(&device);
+    let kind = Kind::new("matmul", Elem::F32, &[1, 1, 70_001, 1]);
+    let (_, preference) = preference("matmul");
+    table.prefer(kind, preference);
+    table.install(&device)?;
+    let ones = vec![1.0f32; 70_001];
+    let a = Tensor::from_slice(&device, &ones, [1, 70_001])?;
+    let b = Tensor::from_slice(&device, &ones, [70_001, 1])?;
+    assert_eq!(a.matmul(&b)?.to_vec::<f32>()?, [70_001.0]);
+    Ok(())
+}
+
 fn a_table_is_found(limits: Limits) -> Result<(), Failed> {
     let folder = Folder::new(&format!("found-{limits:?}"));
     let options = DeviceOptions {
@@ -179,6 +195,24 @@ fn broken_tables_are_refused(limits: Limits) -> Result<(), Failed> {
                 assert!(error.to_string().contains(words), "{error}")
             }
             other => return Err(format!("{words}: {other:?}").into()),
+        }
+    }
+    // Numbers of variants that mean no kernel.
+    for (calls, entry, variant) in [
+        ("stft/f32/400x160x8016", "stft_fused", 0),
+        ("matmul/f32/1x512x512x512", "matmul_subgroup", 255),
+        ("window_attention/f32/16x8x64", "window_attention_block", 0),
+    ] {
+        let row = format!(
+            r#"{{"calls": "{calls}", "entry": "{entry}", "variant": {variant}, "secs": 1, "planned_secs": 2, "planned": ""}},"#
+        );
+        let text = good.replacen("\"rows\": [", &format!("\"rows\": [{row}"), 1);
+        std::fs::write(&file, text)?;
+        match PlanTable::read(&file) {
+            Err(error @ Error::Format { .. }) => {
+                assert!(error.to_string().contains("broken row"), "{error}");
+            }
+            other => return Err(format!("{entry}: {other:?}").into()),
         }
     }
     let adapter = serde_json::to_string(&device.adapter().label()).expect("a label is text");

@@ -1,6 +1,6 @@
 // acc = acc · factor + term, again and again, on independent quads of an invocation, two or eight; y = Σ acc
-// Nothing but registers in the loop: what arithmetic can do at most. Started at 1, with factor 1/2 and term 1/2, every
-// accumulator stays exactly 1.
+// Nothing but registers in the loop: what arithmetic can do at most. With factor 1/2 and term 1/2 every accumulator comes to
+// exactly 1, wherever it started; they start at different numbers, so that no compiler can make one of several.
 
 #import shared/index
 
@@ -29,9 +29,14 @@ fn multiply_add(
     }
     let factor = vec4<Elem>(Elem(params.factor));
     let term = vec4<Elem>(Elem(params.term));
-    // The compiler cannot know that all eight hold the same, for i / n is 0.
-    let start = vec4<Elem>(Elem(params.factor + params.term));
-    let offset = vec4<Elem>(Elem(f32(i / params.n)));
+    let place = f32(i % 61u) / 64.0f;
+    let start = vec4<Elem>(
+        Elem(place),
+        Elem(place + 0.25f),
+        Elem(place + 0.5f),
+        Elem(place + 0.75f),
+    );
+    let offset = vec4<Elem>(Elem(params.factor), Elem(params.term), Elem(place), Elem(params.term));
     var a = start;
     var b = start + offset;
     var c = b + offset;
@@ -52,7 +57,15 @@ fn multiply_add(
             h = h * factor + term;
         }
     }
-    // All eight are 1, whether they took part or not.
+    let one = vec4<Elem>(Elem(params.factor + params.term));
+    if QUADS == 2u {
+        c = one;
+        d = one;
+        e = one;
+        f = one;
+        g = one;
+        h = one;
+    }
     let sum = ((a + b) + (c + d)) + ((e + f) + (g + h));
     y[i] = f32((sum.x + sum.y) + (sum.z + sum.w));
 }

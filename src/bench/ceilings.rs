@@ -324,6 +324,26 @@ fn readback(device: &Device) -> Result<Timing> {
 }
 
 impl Ceilings {
+    /// Takes what another measurement of the same adapter found better.
+    pub fn take_better(&mut self, other: &Ceilings) {
+        for (own, other) in self.memory.iter_mut().zip(&other.memory) {
+            own.copy_gb_s = own.copy_gb_s.max(other.copy_gb_s);
+            own.read_gb_s = own.read_gb_s.max(other.read_gb_s);
+            own.write_gb_s = own.write_gb_s.max(other.write_gb_s);
+        }
+        self.f32_gflop_s = self.f32_gflop_s.max(other.f32_gflop_s);
+        let rates = [self.f16_gflop_s, other.f16_gflop_s];
+        self.f16_gflop_s = rates.into_iter().flatten().reduce(f64::max);
+        for (own, other) in self.launch.iter_mut().zip(&other.launch) {
+            own.secs = own.secs.min(other.secs);
+        }
+        self.upload_gb_s = self.upload_gb_s.max(other.upload_gb_s);
+        self.download_gb_s = self.download_gb_s.max(other.download_gb_s);
+        if other.readback.median < self.readback.median {
+            self.readback = other.readback;
+        }
+    }
+
     /// Bytes per second that a copy of this working set reaches: between the points of the curve in proportion to the
     /// logarithm of the size, beyond its ends as at them.
     pub fn copy_bytes_per_sec(&self, bytes: u64) -> Option<f64> {

@@ -21,7 +21,7 @@ pub struct Cell {
     pub verdict: RowVerdict,
     /// With a right result only: by the device's clock if every machine has that of the row, else by the wall clock.
     pub timing: Option<Timing>,
-    /// This one over the first machine that has a time.
+    /// This one over the first machine, where that has a time.
     pub ratio: Option<Ratio>,
 }
 
@@ -70,7 +70,7 @@ fn cells(found: &[Option<Found>]) -> Vec<Option<Cell>> {
         true => f.gpu,
         false => f.wall,
     };
-    let first = found.iter().flatten().find_map(timing);
+    let first = found.first().and_then(|f| f.as_ref()).and_then(timing);
     let cell = |f: &Found| Cell {
         verdict: f.verdict,
         timing: timing(f),
@@ -109,16 +109,30 @@ fn findings(machine: &Machine) -> impl Iterator<Item = (String, String, Found)> 
     rows.chain(steps)
 }
 
-/// The names of the rows in which the second machine is slower than the first beyond spread and margin, or no longer right.
-pub fn regressions(lines: &[Line], margin: f64) -> Vec<&str> {
-    let worse = lines.iter().filter(|line| match line.cells.as_slice() {
-        [Some(old), Some(new)] => {
-            let broken = old.verdict == RowVerdict::Right && new.verdict == RowVerdict::Wrong;
-            broken || new.ratio.is_some_and(|r| r.is_slower(margin))
+/// The rows in which the second machine is slower than the first beyond spread and margin, or no longer right, with a word
+/// on those that have no time any more.
+pub fn regressions(lines: &[Line], margin: f64) -> Vec<String> {
+    let worse = |line: &Line| {
+        let [Some(old), new] = line.cells.as_slice() else {
+            return None;
+        };
+        if old.verdict != RowVerdict::Right {
+            return None;
         }
-        _ => false,
-    });
-    worse.map(|line| line.name.as_str()).collect()
+        match new.as_ref().map(|c| c.verdict) {
+            Some(RowVerdict::Right) => {
+                let ratio = new.as_ref().and_then(|c| c.ratio);
+                ratio
+                    .is_some_and(|r| r.is_slower(margin))
+                    .then(|| line.name.clone())
+            }
+            Some(RowVerdict::Wrong) => Some(format!("{} (wrong)", line.name)),
+            Some(RowVerdict::Skipped) => Some(format!("{} (skipped)", line.name)),
+            // Another choice of rows is no regression.
+            None => None,
+        }
+    };
+    lines.iter().filter_map(worse).collect()
 }
 
 #[cfg(test)]
@@ -175,10 +189,10 @@ mod tests {
             lines[1].cells[1].as_ref().unwrap().ratio.unwrap().value,
             2.0
         );
-        assert_eq!(regressions(&lines, 0.05), ["sum/b", "sum/c"]);
+        assert_eq!(regressions(&lines, 0.05), ["sum/b", "sum/c (wrong)"]);
         assert_eq!(
             regressions(&align(&[&new, &old]).unwrap(), 0.05),
-            Vec::<&str>::new()
+            Vec::<String>::new()
         );
     }
 

@@ -263,8 +263,41 @@ impl Report {
                 ),
             ));
         }
-        serde_json::from_value(value)
-            .map_err(|e| Error::format(file, format!("broken results: {e}")))
+        let report: Report = serde_json::from_value(value)
+            .map_err(|e| Error::format(file, format!("broken results: {e}")))?;
+        match report.flaw() {
+            Some(flaw) => Err(Error::format(file, format!("broken results: {flaw}"))),
+            None => Ok(report),
+        }
+    }
+
+    /// What no run could have written, if there is something.
+    fn flaw(&self) -> Option<String> {
+        if self.machines.is_empty() {
+            return Some("no machine".to_string());
+        }
+        let ordered = |t: &Timing| {
+            let times = [t.p10, t.median, t.p90];
+            times.iter().all(|s| *s > 0.0 && *s < 1e9) && t.p10 <= t.median && t.median <= t.p90
+        };
+        for machine in &self.machines {
+            let mut names = std::collections::HashSet::new();
+            for row in &machine.rows {
+                let name = row.name();
+                let timings = [&row.gpu, &row.wall];
+                if !timings.into_iter().flatten().all(ordered) {
+                    return Some(format!("{name} has times that are none"));
+                }
+                if !names.insert(name.clone()) {
+                    return Some(format!("{name} is there twice"));
+                }
+            }
+            let steps = machine.steps.iter();
+            if !steps.filter_map(|s| s.step.as_ref()).all(ordered) {
+                return Some("a training step has times that are none".to_string());
+            }
+        }
+        None
     }
 
     /// Writes the file, whole or not at all.

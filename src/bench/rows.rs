@@ -14,7 +14,7 @@ use crate::ops::op::{Attrs, Case, Op};
 use crate::ops::plan_table;
 use crate::ops::probe::{inputs_of, upload};
 use crate::tensor::Tensor;
-use crate::verdict::{Verdict, Verdicts};
+use crate::verdict::{TRIAL, Verdict, Verdicts};
 
 /// 90th over 10th percentile beyond which a row is called noisy.
 const WIDE: f64 = 1.5;
@@ -168,8 +168,7 @@ impl Subject {
         let dropped = self.dropped(device);
         let timing = gpu.unwrap_or(wall);
         let secs = timing.median;
-        let (bound, least) = attainable(ceilings, cost.bytes, cost.flops, n_dispatches);
-        Ok(Row {
+        let mut row = Row {
             median: Some(secs),
             gpu,
             wall: Some(wall),
@@ -188,17 +187,21 @@ impl Subject {
             flops: cost.flops,
             gb_s: Some(cost.bytes as f64 / secs / 1e9),
             gflop_s: (cost.flops > 0).then(|| cost.flops as f64 / secs / 1e9),
-            percent: Some(100.0 * least / secs),
-            bound: Some(bound),
             workspace_bytes,
             noisy: is_noisy(&timing),
             ..self.empty_row(verdict, note)
-        })
+        };
+        row.rate(ceilings);
+        Ok(row)
     }
 
     /// The entry points of the operator that were found wrong here.
     fn dropped(&self, device: &Device) -> Vec<String> {
-        let prefix = format!("{}/", self.op.signature().name);
+        let own = format!("{}/", self.op.signature().name);
+        let prefix = match device.mode().corrupt {
+            Some(spoiled) => format!("{TRIAL}{spoiled}/{own}"),
+            None => own,
+        };
         let all = Verdicts::of(device).all();
         let wrong = all.iter().filter_map(|(key, verdict)| {
             let entry = key.strip_prefix(&prefix)?.split('/').next()?;
@@ -237,6 +240,17 @@ impl Subject {
             ..Budget::default()
         };
         Ok((first - sample(&budget, call)?.median).max(0.0))
+    }
+}
+
+impl Row {
+    /// Sets what bounds it and how near to that it comes.
+    pub(super) fn rate(&mut self, ceilings: &Ceilings) {
+        if let Some(secs) = self.median {
+            let (bound, least) = attainable(ceilings, self.bytes, self.flops, self.n_dispatches);
+            self.percent = Some(100.0 * least / secs);
+            self.bound = Some(bound);
+        }
     }
 }
 

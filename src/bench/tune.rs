@@ -44,9 +44,10 @@ pub fn tune(
     limit: Duration,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<PlanTable> {
-    PlanTable::uninstall(device);
     let begin = Instant::now();
-    let mut table = PlanTable::new(device);
+    // What was measured before stays, unless it is measured again; meanwhile the built-in plans run.
+    let mut table = PlanTable::installed(device);
+    PlanTable::uninstall(device);
     for (i, subject) in subjects.iter().enumerate() {
         if begin.elapsed() >= limit {
             let left = subjects.len() - i;
@@ -158,6 +159,7 @@ impl Trial<'_> {
             planned_secs: planned_timing.median,
             best: preference.as_ref(),
         });
+        table.forget(kind, |name| entries.iter().any(|e| e.name() == name));
         if let Some(preference) = preference {
             table.prefer(kind.clone(), preference);
         }

@@ -12,16 +12,19 @@ use crate::ops::op::{Entry, Op};
 use crate::ops::plan_table::{self, Choice, Kind};
 use crate::ops::probe;
 use crate::tensor::Tensor;
-use crate::verdict::{Verdict, Verdicts};
+use crate::verdict::{TRIAL, Verdict, Verdicts};
 
-/// Entry points already judged in this process, by operator, entry point, variant and storage type.
+/// Operator, entry point, variant, storage type, and the entry point that is spoiled on purpose.
+type Judgement = (&'static str, &'static str, u32, Elem, Option<&'static str>);
+
+/// Entry points already judged in this process.
 #[derive(Default)]
 struct Judged {
-    known: Mutex<HashMap<(&'static str, &'static str, u32, Elem), Fit>>,
+    known: Mutex<HashMap<Judgement, Fit>>,
 }
 
 impl Judged {
-    fn known(&self) -> MutexGuard<'_, HashMap<(&'static str, &'static str, u32, Elem), Fit>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Judgement, Fit>> {
         self.known
             .lock()
             .expect("looking up and inserting do not panic")
@@ -158,7 +161,13 @@ fn judge(
     name: &'static str,
     variant: u32,
 ) -> Result<Fit> {
-    let key = (op.signature().name, name, variant, elem);
+    let key = (
+        op.signature().name,
+        name,
+        variant,
+        elem,
+        device.mode().corrupt,
+    );
     let judged = device.extension(Judged::default);
     let known = judged.known().get(&key).cloned();
     match known {
@@ -185,7 +194,11 @@ fn judge(
 
 /// The verdict on an entry point: the remembered one, or that of its verification case, which is run now.
 fn verdict(op: &'static dyn Op, device: &Device, elem: Elem, entry: &Entry) -> Result<Verdict> {
-    let key = verdict_key(op, entry, elem)?;
+    let mut key = verdict_key(op, entry, elem)?;
+    if let Some(spoiled) = device.mode().corrupt {
+        // What is found of spoiled kernels says nothing of others, and is not kept.
+        key = format!("{TRIAL}{spoiled}/{key}");
+    }
     let verdicts = Verdicts::of(device);
     if let Some(verdict) = verdicts.get(&key) {
         return Ok(verdict);

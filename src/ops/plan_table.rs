@@ -6,7 +6,7 @@
 //! table changes bits as another driver would, so its [`fingerprint`] is part of what a training run is known by.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -109,7 +109,22 @@ impl PlanTable {
         }
     }
 
-    /// Prefers an entry point for these calls, in place of what the table said of the same entry point's role before.
+    /// The table that the device uses; an empty one with the built-in plans.
+    pub fn installed(device: &Device) -> Self {
+        InUse::of(device).lock().table.clone()
+    }
+
+    /// Forgets what is said of these calls about the entry points that `which` picks.
+    pub fn forget(&mut self, kind: &Kind, which: impl Fn(&'static str) -> bool) {
+        if let Some(list) = self.rows.get_mut(kind) {
+            list.retain(|p| !which(p.entry));
+            if list.is_empty() {
+                self.rows.remove(kind);
+            }
+        }
+    }
+
+    /// Prefers an entry point for these calls, after those that the table prefers already.
     pub fn prefer(&mut self, kind: Kind, preference: Preference) {
         self.rows.entry(kind).or_default().push(preference);
     }
@@ -285,6 +300,7 @@ impl Hasher for Fnv {
 struct InUse(Mutex<Known>);
 
 struct Known {
+    table: PlanTable,
     fingerprint: String,
     by_kind: HashMap<Kind, Arc<[Choice]>>,
 }
@@ -294,14 +310,14 @@ pub type Choice = (&'static str, u32);
 
 impl Known {
     fn new(table: PlanTable) -> Self {
-        let choices = |list: Vec<Preference>| list.iter().map(|p| (p.entry, p.variant)).collect();
+        let choices = |list: &[Preference]| list.iter().map(|p| (p.entry, p.variant)).collect();
         Known {
             fingerprint: table.fingerprint(),
             by_kind: table
-                .rows
-                .into_iter()
-                .map(|(kind, list)| (kind, choices(list)))
+                .rows()
+                .map(|(kind, list)| (kind.clone(), choices(list)))
                 .collect(),
+            table,
         }
     }
 }
@@ -333,7 +349,7 @@ impl InUse {
 
 /// Where the table of the device's adapter is kept and looked for; `None` without a cache folder.
 pub fn file(device: &Device) -> Option<PathBuf> {
-    let mut hash = DefaultHasher::new();
+    let mut hash = Fnv::default();
     let own = PlanTable::new(device);
     (own.adapter, own.driver, own.version).hash(&mut hash);
     let folder = device.cache_dir()?;

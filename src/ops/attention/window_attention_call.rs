@@ -91,6 +91,11 @@ impl Choice {
         ]
         .into_iter()
         .find(|choice| choice.candidate().0 == name)
+        // A number may come from outside.
+        .filter(|choice| match choice {
+            Choice::Block(_, block) => planner::is_possible(block),
+            _ => true,
+        })
     }
 
     fn kernel(self, elem: Elem) -> Kernel {

@@ -145,6 +145,12 @@ pub fn code(block: &BlockConstants) -> u32 {
     block.head_dim | block.rows << 8 | block.cols << 12 | u32::from(block.quads) << 16
 }
 
+/// Whether a number means a block.
+pub fn is_possible(block: &BlockConstants) -> bool {
+    let size = |n: u32| [1, 2, 4, 8].contains(&n);
+    size(block.rows) && size(block.cols) && (1..=LONGEST_HEAD as u32).contains(&block.head_dim)
+}
+
 pub fn from_code(code: u32) -> BlockConstants {
     BlockConstants {
         head_dim: code & 0xff,

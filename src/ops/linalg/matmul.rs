@@ -391,6 +391,10 @@ fn forced(device: &Device, elem: Elem, shape: &MatmulShape) -> Option<Forced> {
     let sizes = [shape.batches, shape.rows, shape.inner, shape.cols].map(|n| n as usize);
     let preferred = launch::preferred(&Matmul, device, elem, &sizes);
     let (name, code) = *preferred.first()?;
+    // A table speaks of a class of sizes; where sums must be split, the plan knows how.
+    if device.mode().only.is_none() && shape.inner > planner::TILED_MOST {
+        return None;
+    }
     Some(match name {
         "matmul" => Forced::Naive,
         "matmul_tiled" => Forced::Tiled { partial: false },
@@ -770,7 +774,11 @@ impl Op for Matmul {
             "matmul" => Choice::Naive,
             "matmul_tiled" => Choice::Tiled { partial: false },
             "matmul_tiled_partial" => Choice::Tiled { partial: true },
-            "matmul_vec4" | "matmul_subgroup" => Choice::Block(Variant::from_code(variant)),
+            "matmul_vec4" | "matmul_subgroup" => {
+                let variant = Variant::from_code(variant);
+                BLOCKS.get(variant.block as usize)?;
+                Choice::Block(variant)
+            }
             _ => return None,
         }))
     }

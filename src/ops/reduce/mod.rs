@@ -210,7 +210,7 @@ fn plan_line(op: &'static str, inputs: &[Option<Meta>], attrs: &Attrs) -> Option
     let n_reduced: usize = axes.iter().map(|a| x.shape[*a]).product();
     let n_results = x.shape.numel().checked_div(n_reduced).unwrap_or(0);
     Some(match parts(n_results, n_reduced) {
-        1 => format!("an invocation per result, over {n_reduced} elements"),
+        1 => format!("results undivided, of {n_reduced} elements each"),
         n => format!("{n} parts per result and a second pass, as results are few and long"),
     })
 }

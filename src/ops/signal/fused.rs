@@ -132,6 +132,11 @@ impl Variant {
         }
     }
 
+    /// Whether a number that came from outside means a kernel.
+    pub fn is_possible(self) -> bool {
+        split(self.n_fft).is_some() && self.frames <= 8 && self.lanes <= 64
+    }
+
     pub fn interior(self, interior: bool) -> Variant {
         Variant { interior, ..self }
     }
@@ -442,6 +447,7 @@ fn planned(device: &Device, f: &Framing) -> Option<Variant> {
                 }
                 .interior(false),
             )
+            .filter(|v| v.is_possible())
             .filter(|v| v.frames * 4 * n_fft as u32 <= device.caps().max_workgroup_bytes)
         }
         Some(&("stft_frames", _)) => None,

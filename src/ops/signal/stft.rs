@@ -419,7 +419,10 @@ pub static STFT: Plain = Plain {
         ]
     },
     entries,
-    further: |name, variant| (name == "stft_fused").then(|| Variant::of(variant).entry()),
+    further: |name, variant| {
+        let variant = (name == "stft_fused").then(|| Variant::of(variant))?;
+        variant.is_possible().then(|| variant.entry())
+    },
     verify,
     tries: |entry, case| {
         let n = case.attrs.iter().find(|(name, _)| *name == "n_fft");

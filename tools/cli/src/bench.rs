@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -41,7 +42,8 @@ pub struct Bench {
     /// Most seconds to spend on the samples of a row
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     seconds: f64,
-    /// Leave out what compiling takes, which needs three more runs of the program
+    /// Leave out what compiling takes, which needs three more runs of the program. Only Mesa's and NVIDIA's caches can be
+    /// emptied: with other drivers "cold" may be warm
     #[arg(long)]
     no_compile: bool,
     /// Measure nothing: put the results of these files side by side
@@ -226,14 +228,20 @@ impl Bench {
         };
         let mut failed = None;
         let mut machine = run(&device, environment, settings, &mut |event| {
-            // A closed pipe is told after the row at hand.
-            if let Err(e) = shown.tell(event) {
-                failed.get_or_insert(e);
+            match shown.tell(event) {
+                Ok(()) => ControlFlow::Continue(()),
+                // Whoever closed the pipe has seen enough; the page is written from what there is.
+                Err(e) => {
+                    failed.get_or_insert(e);
+                    ControlFlow::Break(())
+                }
             }
         })?;
         shown.progress.clear();
-        if let Some(error) = failed {
-            return Err(error.into());
+        match failed {
+            Some(error) if self.html.is_none() => return Err(error.into()),
+            Some(_) => return Ok(machine),
+            None => {}
         }
         drop(device);
         if !self.no_compile && corrupt.is_none() && !settings.rows.is_empty() {
@@ -340,26 +348,24 @@ impl Bench {
                     && old.environment.engine.split(' ').next()
                         == machine.environment.engine.split(' ').next()
             };
-            let old = match baseline.machines.as_slice() {
-                [only] => Some(only),
-                several => several.iter().find(same),
-            };
-            let Some(old) = old else {
+            let Some(old) = baseline.machines.iter().find(same) else {
                 return Err(Failure::Wrong(format!(
                     "the baseline has nothing of {}",
                     machine.environment.adapter
                 )));
             };
             let lines = align(&[old, machine])?;
+            let is_common = |line: &&Line| line.cells.iter().all(Option::is_some);
+            if !lines.iter().any(|line| is_common(&line)) {
+                return Err(Failure::Wrong(
+                    "the baseline has none of these rows".to_string(),
+                ));
+            }
             if !self.json {
                 writeln!(out)?;
                 side_by_side(out, &[old, machine], &lines)?;
             }
-            slower.extend(
-                regressions(&lines, self.margin)
-                    .into_iter()
-                    .map(String::from),
-            );
+            slower.extend(regressions(&lines, self.margin));
         }
         Ok(slower)
     }
@@ -466,6 +472,9 @@ impl Shown {
 /// What the plan says, or else which kernels came to run.
 fn runs(row: &Row) -> String {
     match (&row.plan, row.entries.is_empty()) {
+        (Some(plan), false) if !row.entries.iter().any(|e| plan.starts_with(e.as_str())) => {
+            format!("{}: {plan}", row.entries.join(", "))
+        }
         (Some(plan), _) => plan.clone(),
         (None, false) => row.entries.join(", "),
         (None, true) => "fused".to_string(),

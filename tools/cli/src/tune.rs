@@ -14,7 +14,7 @@ use crate::check::Profile;
 use crate::outcome::{Failure, Outcome, say};
 use crate::print;
 use crate::progress::{Progress, bar, clock};
-use crate::session::Session;
+use crate::session::{Session, try_beside};
 
 /// Measure which kernels are fastest on this adapter and prefer them from now on
 #[derive(Args)]
@@ -59,6 +59,11 @@ impl Tune {
                     .to_string(),
             ));
         };
+        // Before the time is spent, not after it. A folder for caches that cannot be written is a warning alone.
+        let shipped = self.out.is_some();
+        if shipped {
+            try_beside(&file)?;
+        }
         let subjects = rows::subjects(self.filter.as_deref());
         if subjects.is_empty() {
             return Err(Failure::Wrong(format!(
@@ -103,7 +108,12 @@ impl Tune {
             }
         })?;
         progress.clear();
-        table.write(&file)?;
+        match table.write(&file) {
+            Err(error) if !shipped => {
+                say(&format!("affekt: warning: the table is not kept: {error}"))
+            }
+            written => written?,
+        }
         let mut out = io::stdout().lock();
         if self.json {
             print::json(
