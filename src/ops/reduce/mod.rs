@@ -228,8 +228,8 @@ struct Kernels {
 impl Kernels {
     /// The entry points for this plan, best first.
     ///
-    /// On software drivers a load costs per lane whatever its width: [4096, 768] on lavapipe along the rows 3.3 ms by
-    /// elements and 1.9 by quads. Several reduced axes that do not merge are left to the naive kernel.
+    /// On software drivers a load costs per lane whatever its width: [4096, 768] on lavapipe along the rows 0.95 ms by quads,
+    /// and two to four times that by elements (a disturbed machine). Several reduced axes that do not merge are left to the naive kernel.
     fn ladder(&self, plan: &Plan) -> Vec<(&'static str, u32)> {
         let naive = (self.naive, 0);
         let Some([lines, columns]) = self.quads else {
