@@ -320,6 +320,7 @@ impl<'a> Growth<'a> {
                 _ => Domain::Uniform(-1.5, 1.5),
             },
             frame: (0, 0),
+            stretched: false,
         };
         let array = made_up(&spec, &mut self.numbers);
         self.push(What::Leaf(array), dtype, spec.shape)

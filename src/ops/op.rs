@@ -610,6 +610,8 @@ pub struct Spec {
     pub domain: Domain,
     /// Unused elements before and after each line of the last axis: a view with gaps.
     pub frame: (usize, usize),
+    /// Whether one element is repeated along the last axis by stride 0.
+    pub stretched: bool,
 }
 
 impl Spec {
@@ -619,6 +621,9 @@ impl Spec {
             return Layout::contiguous(self.shape, 0);
         };
         let axis = self.shape.len() - 1;
+        if self.stretched {
+            return Layout::contiguous(self.shape.with(axis, 1), 0).broadcast_to(self.shape);
+        }
         let wide = self.shape.with(axis, self.frame.0 + last + self.frame.1);
         Layout::contiguous(wide, 0).slice(axis, self.frame.0, last, 1)
     }
@@ -661,6 +666,7 @@ impl Case {
             dtype,
             domain,
             frame: (0, 0),
+            stretched: false,
         }));
         self
     }
@@ -669,6 +675,14 @@ impl Case {
     pub fn framed(mut self, frame: (usize, usize)) -> Self {
         if let Some(Some(spec)) = self.inputs.last_mut() {
             spec.frame = frame;
+        }
+        self
+    }
+
+    /// Repeats one element along each line of the input given last, by stride 0.
+    pub fn stretched(mut self) -> Self {
+        if let Some(Some(spec)) = self.inputs.last_mut() {
+            spec.stretched = true;
         }
         self
     }

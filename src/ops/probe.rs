@@ -66,6 +66,10 @@ pub fn made_up(spec: &Spec, numbers: &mut Numbers) -> Array {
             DType::I32 | DType::U32 => x.trunc(),
         };
     }
+    if let (true, Some(&n)) = (spec.stretched, spec.shape.last()) {
+        data.chunks_mut(n.max(1))
+            .for_each(|line| line.fill(line[0]));
+    }
     Array::new(spec.shape, data)
 }
 
@@ -93,6 +97,13 @@ pub fn upload(device: &Device, array: &Array, dtype: DType) -> Result<Tensor> {
 
 /// Copies the numbers of an input to the device, laid out as its spec says; gaps hold NaN, or 77.
 pub fn place(device: &Device, spec: &Spec, array: &Array) -> Result<Tensor> {
+    if spec.stretched {
+        let axis = spec.shape.len() - 1;
+        let n = spec.shape[axis].max(1);
+        let firsts = array.data.iter().step_by(n).copied().collect();
+        let firsts = Array::new(spec.shape.with(axis, 1), firsts);
+        return upload(device, &firsts, spec.dtype)?.expand(spec.shape);
+    }
     if spec.frame == (0, 0) {
         return upload(device, array, spec.dtype);
     }
@@ -257,6 +268,7 @@ pub fn check_gradients(
         dtype: output.dtype(),
         domain: Domain::Uniform(-1.0, 1.0),
         frame: (0, 0),
+        stretched: false,
     };
     let mut dy = made_up(&spec, &mut numbers);
     let upstream = place_dy(device, &mut dy, output.dtype())?;

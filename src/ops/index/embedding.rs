@@ -79,6 +79,7 @@ pub static EMBEDDING: Movement = Movement {
         };
         vec![
             case("sentence", &[11, 33], &[2, 7]),
+            case("sentence_of_quads", &[11, 36], &[2, 7]),
             case("many_meet", &[3, 5], &[67]),
             case("64x128_of_32000x768", &[32_000, 768], &[64, 128])
                 .bench()

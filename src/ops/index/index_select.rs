@@ -94,6 +94,15 @@ pub static INDEX_SELECT: Movement = Movement {
         vec![
             case("first_axis", &[7, 65], 0, 5),
             case("repeated", &[3, 5, 7], 1, 67),
+            case("quads", &[3, 7, 68], 1, 67),
+            Case::new("quads_out_of_range")
+                .f32(&[2, 7, 12], domain)
+                .input(&[65], DType::I32, Domain::Integers(-9, 8))
+                .attr("axis", 1i64)
+                .no_gradient(),
+            Case::new("quads_of_f16")
+                .input(&[7, 12], DType::F16, domain)
+                .input(&[65], DType::U32, Domain::Index(7)),
             case("4096_of_4096x256", &[4096, 256], 0, 4096)
                 .bench()
                 .no_gradient(),
