@@ -5,11 +5,11 @@
 
 #import shared/nan
 
-// x · 2ⁿ for whole n from −252 to 254, by two powers that f32 can hold.
+// x · 2ⁿ for x from ½ to 2 and whole n from −250 to 254: half of n goes into the exponent of x, the rest is a power of two.
 fn times_power_of_two(x: f32, n: f32) -> f32 {
     let k = i32(n);
-    let half = k >> 1u;
-    return x * bitcast<f32>((half + 127i) << 23u) * bitcast<f32>((k - half + 127i) << 23u);
+    let half = (k >> 1u) << 23u;
+    return bitcast<f32>(bitcast<i32>(x) + half) * bitcast<f32>((k << 23u) - half + 0x3f800000i);
 }
 
 // x − n ln 2. The second n is masked (its low bits are 0 anyway), because a compiler may add the two factors of one n
@@ -19,14 +19,13 @@ fn exp_rest(x: f32, n: f32) -> f32 {
     return fma(same, 2.1219444e-4f, fma(n, -0.693359375f, x));
 }
 
-// eʳ − 1 for |r| ≤ ½ ln 2.
+// eʳ − 1 for |r| ≤ ½ ln 2. In pairs of terms, which a compiler may compute side by side.
 fn expm1_reduced(r: f32) -> f32 {
-    var p = 0.0013882509665563703f;
-    p = fma(p, r, 0.008366580121219158f);
-    p = fma(p, r, 0.04166720062494278f);
-    p = fma(p, r, 0.1666654348373413f);
-    p = fma(p, r, 0.4999999701976776f);
-    return fma(p * r, r, r);
+    let r2 = r * r;
+    let low = fma(r, 0.1666654348373413f, 0.4999999701976776f);
+    let middle = fma(r, 0.008366580121219158f, 0.04166720062494278f);
+    let high = fma(r2, 0.0013882509665563703f, middle);
+    return fma(fma(high, r2, low), r2, r);
 }
 
 // Clamped where f32 ends: what i32 makes of more is up to the driver. NaN would be clamped away and is put back.

@@ -242,15 +242,19 @@ fn dispatch(
             });
             Ok(((first - aligned) / size as u64) as u32)
         };
+        // By quads these count quads.
+        let per_offset = if *quads { QUAD as u32 } else { 1 };
         let leaf_offsets = graph
             .leaves
             .iter()
             .zip(accesses)
-            .map(|(l, a)| bind(l, *a == Access::Dense))
+            .map(|(l, a)| match a {
+                Access::Dense => Ok(bind(l, true)? / per_offset),
+                _ => bind(l, false),
+            })
             .collect::<Result<Vec<u32>>>()?;
         for output in outputs {
-            let offset = bind(output, true)?;
-            words.push(offset);
+            words.push(bind(output, true)? / per_offset);
         }
         words.extend(leaf_offsets);
         words.extend(axes.lengths.iter().map(|n| *n as u32));
