@@ -44,6 +44,8 @@ fn adam_step_vec4(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
+    // Read before the first branch: behind it software drivers read uniforms lane by lane.
+    let params = params;
     let i = linear_invocation(workgroup, workgroups, local, WG);
     if i >= params.n / 4u {
         return;

@@ -83,6 +83,7 @@ fn {name}(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {{
+    let params = params;
     let i = linear_invocation(workgroup, workgroups, local, WG);
     if i >= params.total {{
         return;
