@@ -1,10 +1,9 @@
 #!/bin/sh
-# Installs a software Vulkan driver (Mesa's lavapipe) where no adapter is found; does nothing where there is one.
+# Installs a software Vulkan driver (Mesa's lavapipe) where no adapter is found, and a linker where there is none, which
+# Rust's toolchain does not bring; does nothing where both are there.
 #
 #   ./tools/setup.sh
 set -eu
-
-packages="mesa-vulkan-drivers libvulkan1"
 
 found() {
     # The command knows best, if it has been built.
@@ -37,29 +36,39 @@ case "$(uname -s)" in
     *) exit 0 ;;
 esac
 
-if found; then
+missing=""
+packages=""
+if ! found; then
+    missing="Vulkan driver"
+    packages="mesa-vulkan-drivers libvulkan1"
+fi
+if ! command -v cc >/dev/null 2>&1; then
+    missing="${missing:+$missing and no }linker"
+    packages="$packages gcc libc6-dev"
+fi
+if [ -z "$missing" ]; then
     exit 0
 fi
 
 if ! command -v apt-get >/dev/null 2>&1; then
-    echo "setup: no Vulkan driver found; install one:" >&2
-    echo "  Fedora      dnf install mesa-vulkan-drivers vulkan-loader" >&2
-    echo "  Arch        pacman -S vulkan-swrast vulkan-icd-loader" >&2
-    echo "  openSUSE    zypper install libvulkan_lvp libvulkan1" >&2
-    echo "  Alpine      apk add mesa-vulkan-swrast vulkan-loader" >&2
+    echo "setup: no $missing found; install what is missing:" >&2
+    echo "  Fedora      dnf install mesa-vulkan-drivers vulkan-loader gcc" >&2
+    echo "  Arch        pacman -S vulkan-swrast vulkan-icd-loader gcc" >&2
+    echo "  openSUSE    zypper install libvulkan_lvp libvulkan1 gcc" >&2
+    echo "  Alpine      apk add mesa-vulkan-swrast vulkan-loader gcc musl-dev" >&2
     exit 1
 fi
 
 sudo=""
 if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null 2>&1; then
-        echo "setup: no Vulkan driver found; as root: apt-get install $packages" >&2
+        echo "setup: no $missing found; as root: apt-get install $packages" >&2
         exit 1
     fi
     sudo="sudo"
 fi
 
-echo "setup: no Vulkan driver found; installing $packages" >&2
+echo "setup: no $missing found; installing $packages" >&2
 # The lists of a fresh machine are empty, those of an old one stale.
 $sudo apt-get update -q >&2
 # shellcheck disable=SC2086 # several packages
