@@ -104,6 +104,23 @@ pub fn centre_crop(x: &[f32], mels: usize, frames: usize, width: usize) -> Resul
     )
 }
 
+/// Pieces of `width` frames that overlap by half, the last one ending where the array does, so that no frame is left out.
+///
+/// An array of at most `width` frames is one piece, padded as in [`centre_crop`].
+/// Shapes: `x [mels, frames]` → pieces `[mels, width]`.
+/// Errors: [`Error::Shape`] unless `x` has `mels · frames` elements, at least one; for a `width` of 0.
+pub fn segments(x: &[f32], mels: usize, frames: usize, width: usize) -> Result<Vec<Vec<f32>>> {
+    if width == 0 {
+        return Err(Error::shape("segments", "segments of 0 frames".to_string()));
+    }
+    let last = frames.saturating_sub(width);
+    let starts = (0..last).step_by(width.div_ceil(2));
+    starts
+        .chain([last])
+        .map(|start| crop("segments", x, mels, frames, width, start))
+        .collect()
+}
+
 fn crop(
     op: &'static str,
     x: &[f32],
@@ -269,6 +286,14 @@ mod tests {
             .collect();
         assert_eq!(starts, [5, 6, 7].into());
         assert!(centre_crop(&x, 3, 5, 3).is_err() && centre_crop(&[], 0, 0, 3).is_err());
+        assert_eq!(segments(&x, 2, 5, 7).unwrap(), [padded]);
+        let pieces = segments(&x, 2, 5, 4).unwrap();
+        assert_eq!(pieces.len(), 2);
+        assert_eq!(pieces[0], [x[0], x[1], x[2], x[3], x[5], x[6], x[7], x[8]]);
+        assert_eq!(pieces[1], [x[1], x[2], x[3], x[4], x[6], x[7], x[8], x[9]]);
+        // By half: from 0, 1, 2 and 3.
+        assert_eq!(segments(&x, 2, 5, 2).unwrap().len(), 4);
+        assert!(segments(&x, 2, 5, 0).is_err() && segments(&[], 0, 0, 3).is_err());
         assert!(centre_crop(&x, 2, 5, 0).unwrap().is_empty());
     }
 

@@ -24,7 +24,7 @@ use crate::train::log::MetricsLog;
 use crate::train::metrics::{Confusion, Scores};
 use crate::train::plot::{Axes, Series, confusion_svg, line_chart};
 use crate::train::recipe::Recipe;
-use crate::train::spectrograms::{Examples, Normalisation, Spectrogram};
+use crate::train::spectrograms::{Examples, Excerpt, Normalisation, Spectrogram};
 
 /// What is to be trained, on what, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,6 +159,7 @@ fn train_fold(
             frames: model.input()[1],
             mask_frames: recipe.mask_frames,
             mask_mels: recipe.mask_mels,
+            excerpt: recipe.excerpt,
         }),
         train: &fold.train,
         test: &fold.test,
@@ -251,6 +252,7 @@ impl Experiment {
             "config": self.config,
             "classes": self.classes,
             "front_end": self.front_end.to_json(),
+            "excerpt": self.recipe.excerpt.name(),
         })
     }
 
@@ -382,6 +384,8 @@ pub fn losses(file: &Path) -> Result<Vec<(f64, f64)>> {
 pub struct Trained {
     pub classes: Vec<String>,
     pub front_end: FrontEnd,
+    /// What is heard of a long recording: as in the run's own test, unless it is set.
+    pub excerpt: Excerpt,
     members: Vec<Member>,
 }
 
@@ -465,6 +469,10 @@ impl Trained {
                 .collect(),
             front_end: FrontEnd::of_json(&about["front_end"])
                 .ok_or_else(|| Error::format(path, "no checkpoint: no front end"))?,
+            excerpt: about["excerpt"]
+                .as_str()
+                .and_then(Excerpt::named)
+                .ok_or_else(|| Error::format(path, "no checkpoint: no excerpt"))?,
             members,
         })
     }
@@ -489,6 +497,7 @@ impl Trained {
                 frames: member.model.input()[1],
                 mask_frames: 0,
                 mask_mels: 0,
+                excerpt: self.excerpt,
             };
             let model = member.model.as_ref();
             for (sum, row) in sums

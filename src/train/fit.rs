@@ -391,7 +391,8 @@ fn batch<'x>(
     Tensor::from_slice(device, &values, [n, 1, mels, frames])
 }
 
-/// The probabilities of the classes for the middle of each item.
+/// The probabilities of the classes for each item: the mean over its pieces, of which `batch_size` go through the model at
+/// a time.
 ///
 /// Errors: those of the model's `forward`; [`Error::NotFinite`] if a probability is not finite.
 pub fn predict(
@@ -401,26 +402,41 @@ pub fn predict(
     items: &[usize],
     batch_size: usize,
 ) -> Result<Vec<Vec<f32>>> {
-    let mut out = Vec::with_capacity(items.len());
-    for part in items.chunks(batch_size.max(1)) {
-        let centres = part
-            .iter()
-            .map(|i| examples.centre(*i))
-            .collect::<Result<Vec<_>>>()?;
-        let x = batch(device, model, centres.iter().map(Vec::as_slice))?;
+    let mut out = vec![Vec::new(); items.len()];
+    let mut waiting: Vec<(usize, f32, Vec<f32>)> = Vec::new();
+    let mut hear = |part: &[(usize, f32, Vec<f32>)]| -> Result<()> {
+        let x = batch(device, model, part.iter().map(|(_, _, x)| x.as_slice()))?;
         let probabilities =
             crate::tape::no_grad(|| model.forward(&x, &mut Ctx::eval())?.softmax(-1))?;
         let n_classes = probabilities.shape()[1];
         let values = probabilities.to_vec::<f32>()?;
-        for (row, item) in values.chunks_exact(n_classes).zip(part) {
+        for (row, (at, share, _)) in values.chunks_exact(n_classes).zip(part) {
             if row.iter().any(|p| !p.is_finite()) {
                 return Err(Error::NotFinite {
-                    what: format!("the prediction of item {item}"),
+                    what: format!("the prediction of item {}", items[*at]),
                     step: None,
                 });
             }
-            out.push(row.to_vec());
+            let sum: &mut Vec<f32> = &mut out[*at];
+            sum.resize(n_classes, 0.0);
+            for (s, p) in sum.iter_mut().zip(row) {
+                *s += share * p;
+            }
         }
+        Ok(())
+    };
+    let full = batch_size.max(1);
+    for (at, item) in items.iter().enumerate() {
+        let pieces = examples.pieces(*item)?;
+        let share = 1.0 / pieces.len() as f32;
+        waiting.extend(pieces.into_iter().map(|x| (at, share, x)));
+        while waiting.len() >= full {
+            let rest = waiting.split_off(full);
+            hear(&std::mem::replace(&mut waiting, rest))?;
+        }
+    }
+    if !waiting.is_empty() {
+        hear(&waiting)?;
     }
     Ok(out)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::data::augment::{Fill, SpecAugment, centre_crop, random_crop};
+use crate::data::augment::{Fill, SpecAugment, centre_crop, random_crop, segments};
 use crate::data::{Dataset, Draws};
 use crate::error::{Error, Result};
 
@@ -67,6 +67,31 @@ impl Normalisation {
     }
 }
 
+/// What is heard, in a test, of a recording that is longer than the input of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excerpt {
+    /// Its middle.
+    Middle,
+    /// Segments that overlap by half; the probabilities are averaged.
+    Segments,
+}
+
+impl Excerpt {
+    pub fn name(self) -> &'static str {
+        match self {
+            Excerpt::Middle => "middle",
+            Excerpt::Segments => "segments",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Excerpt::Middle, Excerpt::Segments]
+            .into_iter()
+            .find(|e| e.name() == name)
+    }
+}
+
 /// Labelled spectrograms, cut to the length that a model takes and normalised.
 ///
 /// As a [`Dataset`] it gives items with the variation of training: a random crop and masks of the mean. Shorter ones are
@@ -81,15 +106,25 @@ pub struct Examples {
     /// Widest masks over time and over mels.
     pub mask_frames: u32,
     pub mask_mels: u32,
+    pub excerpt: Excerpt,
 }
 
 impl Examples {
-    /// An item as it is tested: its middle.
-    pub fn centre(&self, index: usize) -> Result<Vec<f32>> {
-        let item = &self.spectrograms[index];
-        let mut values = centre_crop(&item.values, item.mels, item.frames, self.frames)?;
-        self.normalisation.apply(&mut values, self.frames);
-        Ok(values)
+    /// The pieces of an item that are heard in a test, at least one.
+    pub fn pieces(&self, index: usize) -> Result<Vec<Vec<f32>>> {
+        let Spectrogram {
+            mels,
+            frames,
+            values,
+        } = &self.spectrograms[index];
+        let mut pieces = match self.excerpt {
+            Excerpt::Middle => vec![centre_crop(values, *mels, *frames, self.frames)?],
+            Excerpt::Segments => segments(values, *mels, *frames, self.frames)?,
+        };
+        for piece in &mut pieces {
+            self.normalisation.apply(piece, self.frames);
+        }
+        Ok(pieces)
     }
 }
 
@@ -139,5 +174,30 @@ mod tests {
         of.apply(&mut values, 4);
         assert_eq!(values, [-1.0, 1.0, -1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
         assert!(Normalisation::of([]).is_err());
+    }
+
+    #[test]
+    fn segments_are_heard_to_the_end() {
+        let item = Spectrogram {
+            mels: 1,
+            frames: 5,
+            values: vec![1.0, 3.0, 5.0, 7.0, 9.0],
+        };
+        let mut examples = Examples {
+            spectrograms: vec![item].into(),
+            labels: vec![0].into(),
+            normalisation: Normalisation {
+                mean: vec![1.0],
+                deviation: vec![2.0],
+            },
+            frames: 3,
+            mask_frames: 0,
+            mask_mels: 0,
+            excerpt: Excerpt::Middle,
+        };
+        assert_eq!(examples.pieces(0).unwrap(), [[1.0, 2.0, 3.0]]);
+        examples.excerpt = Excerpt::Segments;
+        let pieces = examples.pieces(0).unwrap();
+        assert_eq!(pieces, [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]]);
     }
 }

@@ -15,6 +15,7 @@ use crate::outcome::{Failure, Outcome, say};
 use crate::print;
 use crate::session::Session;
 use crate::train::read;
+use crate::trained::Chosen;
 
 /// Test a trained run on a corpus
 #[derive(Args)]
@@ -24,14 +25,11 @@ use crate::train::read;
                   Example:\n  affekt eval runs/emodb --data ravdess --fold 03"
 )]
 pub struct Eval {
-    /// Folder of the run, or a checkpoint
-    run: PathBuf,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Folder of the corpus, or a CSV file
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Only the model of this fold
-    #[arg(long, value_name = "NAME")]
-    fold: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -41,7 +39,7 @@ impl Eval {
     pub fn run(&self, session: &Session) -> Outcome {
         let corpus = Corpus::open(&self.data, None)?;
         let device = session.open(Limits::Full)?;
-        let trained = Trained::open(&device, &self.run, self.fold.as_deref())?;
+        let trained = self.chosen.open(&device)?;
         if let n @ 2.. = trained.folds().len() {
             say(&format!(
                 "the models of {n} folds are averaged; a recording that one of them has learned from is no test"

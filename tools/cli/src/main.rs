@@ -17,6 +17,7 @@ mod run;
 mod session;
 mod spectrogram;
 mod train;
+mod trained;
 mod tune;
 
 use std::process::ExitCode;

@@ -4,7 +4,6 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use affekt::gpu::Limits;
-use affekt::train::experiment::Trained;
 use affekt::train::fit::largest;
 use clap::Args;
 use serde_json::json;
@@ -12,6 +11,7 @@ use serde_json::json;
 use crate::outcome::Outcome;
 use crate::print;
 use crate::session::Session;
+use crate::trained::Chosen;
 
 /// Say what emotion a trained run hears in recordings
 #[derive(Args)]
@@ -20,14 +20,11 @@ use crate::session::Session;
                   Example:\n  affekt predict runs/emodb hello.wav --json"
 )]
 pub struct Predict {
-    /// Folder of the run, or a checkpoint
-    run: PathBuf,
+    #[command(flatten)]
+    chosen: Chosen,
     /// WAV or FLAC files
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Only the model of this fold
-    #[arg(long, value_name = "NAME")]
-    fold: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -36,7 +33,7 @@ pub struct Predict {
 impl Predict {
     pub fn run(&self, session: &Session) -> Outcome {
         let device = session.open(Limits::Full)?;
-        let trained = Trained::open(&device, &self.run, self.fold.as_deref())?;
+        let trained = self.chosen.open(&device)?;
         let spectrograms = self
             .files
             .iter()

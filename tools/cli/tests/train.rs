@@ -25,6 +25,10 @@ const ON_A_DEVICE: &[Test] = &[
         another_sample_rate_is_resampled,
     ),
     (
+        "a_long_recording_is_heard_in_segments",
+        a_long_recording_is_heard_in_segments,
+    ),
+    (
         "another_corpus_is_tested_on_the_classes_it_shares",
         another_corpus_is_tested_on_the_classes_it_shares,
     ),
@@ -311,6 +315,49 @@ fn another_sample_rate_is_resampled() {
         let got = heard(hz);
         assert!((got - expected).abs() < 0.1, "{hz}: {got}, not {expected}");
     }
+}
+
+/// The input of the model is 2.6 s long. Silence in the middle says nothing of the whole.
+fn a_long_recording_is_heard_in_segments() {
+    let corpus = corpus();
+    let out = path("long");
+    trained(
+        &corpus,
+        &["--out", &out, "--epochs", "1", "--folds", "anna"],
+    );
+    let sound = |seconds: f64, name: &str| {
+        let n = (16_000.0 * seconds) as usize;
+        let quiet = n / 4..n - n / 4;
+        let samples: Vec<f32> = (0..n)
+            .map(|i| {
+                let t = i as f64 / 16_000.0;
+                let phase = 300.0 * t + 40.0 * t * t;
+                let level = if quiet.contains(&i) { 1e-3 } else { 0.3 };
+                (level * (std::f64::consts::TAU * phase).sin()) as f32
+            })
+            .collect();
+        file(name, &wav(&samples))
+    };
+    let heard = |sound: &str, options: &[&str]| -> Vec<f64> {
+        let mut call = vec!["predict", out.as_str(), sound, "--json"];
+        call.extend(options);
+        let said: Value = serde_json::from_str(&done(&call)).unwrap();
+        let of = said["files"][0]["probabilities"].as_object().unwrap();
+        of.values().map(|p| p.as_f64().unwrap()).collect()
+    };
+    let short = sound(2.0, "short.wav");
+    let middle = heard(&short, &["--excerpt", "middle"]);
+    assert_eq!(heard(&short, &["--excerpt", "segments"]), middle);
+    let long = sound(10.0, "long.wav");
+    let middle = heard(&long, &[]);
+    assert_eq!(heard(&long, &["--excerpt", "middle"]), middle);
+    let all = heard(&long, &["--excerpt", "segments"]);
+    assert!((all.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{all:?}");
+    assert!((all[0] - middle[0]).abs() > 1e-4, "{all:?}, {middle:?}");
+    refused(
+        &["predict", &out, &long, "--excerpt", "end"],
+        &["end", "middle"],
+    );
 }
 
 fn another_corpus_is_tested_on_the_classes_it_shares() {
