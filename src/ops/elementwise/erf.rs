@@ -26,7 +26,7 @@ pub static ERF: Elementwise = Elementwise {
         X,
     ),
     function: &Function::unary("erf", wgsl!("elementwise/erf"), |x, _| {
-        1.0 - crate::ops::elementwise::gelu::erfc(x[0])
+        crate::ops::elementwise::gelu::erf(x[0])
     })
     .ulps(5.0),
     domains: &[Domain::Uniform(-3.0, 3.0)],

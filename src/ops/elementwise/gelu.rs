@@ -86,20 +86,32 @@ pub(crate) fn erfc(x: f64) -> f64 {
         return 0.0;
     }
     if x < 2.5 {
-        // erf x = 2/√π e^{−x²} Σ 2ⁿ x^{2n+1} / (2n+1)!!
-        let mut term = x;
-        let mut sum = x;
-        let mut n = 0.0;
-        while term > 1e-18 * sum {
-            n += 1.0;
-            term *= 2.0 * x * x / (2.0 * n + 1.0);
-            sum += term;
-        }
-        return 1.0 - 2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp() * sum;
+        return 1.0 - erf_series(x);
     }
     // erfc x = e^{−x²}/√π · 1/(x + ½/(x + 1/(x + 3/2/(x + …)))), from the inside out.
     let fraction = (1..=120).rev().fold(x, |f, k| x + f64::from(k) / 2.0 / f);
     (-x * x).exp() / std::f64::consts::PI.sqrt() / fraction
+}
+
+/// Error function in f64, exact near 0, where 1 less its complement is not.
+pub(crate) fn erf(x: f64) -> f64 {
+    match x.abs() {
+        a if a < 2.5 => erf_series(a).copysign(x),
+        _ => 1.0 - erfc(x),
+    }
+}
+
+/// erf x = 2/√π e^{−x²} Σ 2ⁿ x^{2n+1} / (2n+1)!! for x from 0 to 2.5.
+fn erf_series(x: f64) -> f64 {
+    let mut term = x;
+    let mut sum = x;
+    let mut n = 0.0;
+    while term > 1e-18 * sum {
+        n += 1.0;
+        term *= 2.0 * x * x / (2.0 * n + 1.0);
+        sum += term;
+    }
+    2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp() * sum
 }
 
 #[cfg(test)]
@@ -120,5 +132,15 @@ mod tests {
             let error = (erfc(x) - expected).abs() / expected;
             assert!(error < 1e-12, "{x}: {error:e}");
         }
+    }
+
+    #[test]
+    fn erf_of_small_numbers() {
+        // erf x = 2/√π (x − x³/3 + …).
+        for x in [1e-3, -1e-9, 1e-30, 0.0] {
+            let expected = 2.0 / std::f64::consts::PI.sqrt() * (x - x * x * x / 3.0);
+            assert!((erf(x) - expected).abs() <= 1e-12 * x.abs(), "{x}");
+        }
+        assert_eq!(erf(-30.0), -1.0);
     }
 }
