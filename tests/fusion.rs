@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use affekt::gpu::{Limits, Mode};
 use affekt::tensor::TensorReadback;
-use affekt::{Device, DeviceOptions, Result, Tensor};
+use affekt::{DType, Device, DeviceOptions, Result, Tensor};
 use support_runtime::{Numbers, Test, bits, open, options};
 
 fn main() -> ExitCode {
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
             shared_gradients,
         ),
         ("kernels_used_unverified_are_verified_later", verified_later),
+        ("casts_between_integers_keep_the_bits", integer_casts),
         ("a_thousand_steps_allocate_nothing", steady_state),
     ];
     support_runtime::main(tests)
@@ -587,6 +588,24 @@ fn shared_gradients() -> Result<()> {
 }
 
 // --- Verification ---
+
+fn integer_casts() -> Result<()> {
+    let device = open();
+    // With verification, which must expect the same.
+    let device = device.with_mode(Mode {
+        verify: true,
+        ..device.mode()
+    });
+    let x = Tensor::from_slice(&device, &[-3i32, 2, i32::MIN, i32::MAX], [4])?;
+    let y = x.cast(DType::U32)?;
+    assert_eq!(
+        y.to_vec::<u32>()?,
+        [4_294_967_293, 2, 2_147_483_648, 2_147_483_647]
+    );
+    let back = y.add(&y)?.cast(DType::I32)?;
+    assert_eq!(back.to_vec::<i32>()?, [-6, 4, 0, -2]);
+    Ok(())
+}
 
 fn verified_later() -> Result<()> {
     let device = open();

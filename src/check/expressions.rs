@@ -1,7 +1,8 @@
 //! Random chains of elementwise operators: fused, one by one, and in f64.
 
-use crate::error::Result;
-use crate::fuse::{MAX_BINDINGS, MAX_NODES};
+use crate::error::{Error, Result};
+use crate::fuse::bound::{self, Bounded};
+use crate::fuse::{Kind, MAX_BINDINGS, MAX_NODES};
 use crate::gpu::{Device, Mode};
 use crate::ops::elementwise::Elementwise;
 use crate::ops::op::{Array, Attr, AttrDefault, Attrs, Domain, Op, Spec};
@@ -17,19 +18,45 @@ pub struct Report {
     /// Function applications, casts included.
     pub n_nodes: usize,
     pub n_leaves: usize,
+    /// The functions that it applies, without casts.
+    pub functions: Vec<&'static str>,
     /// Whether one kernel can hold it all on this device.
     pub fits: bool,
     pub dispatches_fused: u64,
     pub dispatches_one_by_one: u64,
-    /// Share of the elements whose value is defined: not outside of a function's domain, no overflow.
+    /// Share of the elements that are compared within [`CLOSE`]: not outside of a function's domain, no overflow, not
+    /// where a function jumps.
     pub share_compared: f64,
 }
+
+/// Bounds that count as close, as a part of the value, or of a tenth where that is more.
+pub const CLOSE: f64 = 0.02;
+/// The share of elements that one function may leave without a close bound.
+const MAX_LOSS: f64 = 0.005;
 
 /// One value of an expression; arguments are earlier ones.
 struct Step {
     what: What,
     dtype: DType,
     shape: Shape,
+    /// By the twins, and how far from them a kernel may be.
+    values: Array,
+    bounds: Array,
+}
+
+impl Step {
+    /// The share of elements with a close bound.
+    fn share(&self) -> f64 {
+        let close = |(x, e): &(&f64, &f64)| **e <= CLOSE * x.abs().max(0.1);
+        let n_close = self
+            .values
+            .data
+            .iter()
+            .zip(&self.bounds.data)
+            .filter(close)
+            .count();
+        n_close as f64 / self.values.data.len() as f64
+    }
 }
 
 enum What {
@@ -46,7 +73,6 @@ pub fn check(device: &Device, functions: &[&'static Elementwise], seed: u64) -> 
     let steps = Growth::new(functions, seed).steps;
     let alone = device.extension(super::Alone::default);
     let _alone = alone.lock();
-    let (expected, bound) = twin(&steps);
     let root = steps.last().expect("an expression has a step");
     let n_leaves = count(&steps, |s| matches!(s.what, What::Leaf(_)));
     let n_nodes = steps.len() - n_leaves;
@@ -66,19 +92,29 @@ pub fn check(device: &Device, functions: &[&'static Elementwise], seed: u64) -> 
         wrong: None,
         n_nodes,
         n_leaves,
+        functions: steps
+            .iter()
+            .filter_map(|s| match &s.what {
+                What::Apply(op, ..) => Some(op.signature.name),
+                _ => None,
+            })
+            .collect(),
         fits: n_nodes <= MAX_NODES && n_leaves < bindings && even == n_nodes,
         dispatches_fused: 0,
         dispatches_one_by_one: 0,
-        share_compared: 0.0,
+        share_compared: root.share(),
     };
-    let clear = |i: usize| expected.data[i].is_finite() && bound.data[i].is_finite();
-    let n_clear = (0..expected.data.len()).filter(|&i| clear(i)).count();
-    report.share_compared = n_clear as f64 / expected.data.len() as f64;
-    // The first run verifies the kernels, which is a test of verification: it must find nothing wrong.
+    let clear: Vec<bool> = root.bounds.data.iter().map(|e| e.is_finite()).collect();
+    let only_clear = |numbers: &[f64]| -> Vec<f64> {
+        let pairs = numbers.iter().zip(&clear);
+        pairs.map(|(x, c)| if *c { *x } else { 0.0 }).collect()
+    };
+    let (wanted, bounds) = (only_clear(&root.values.data), only_clear(&root.bounds.data));
+    // The last run verifies the kernels, which is a test of verification: it must find nothing wrong.
     for (how, fuse, verify) in [
-        ("fused and verified", true, true),
         ("fused", true, false),
         ("one by one", false, false),
+        ("fused and verified", true, true),
     ] {
         let handle = device.with_mode(Mode {
             fuse,
@@ -89,22 +125,21 @@ pub fn check(device: &Device, functions: &[&'static Elementwise], seed: u64) -> 
         });
         let leaves = upload_leaves(&handle, &steps)?;
         let before = device.stream_stats().n_dispatches;
-        let mut got = download(&apply(&steps, leaves)?)?;
+        let got = match apply(&steps, leaves).and_then(|root| download(&root)) {
+            Err(error @ Error::KernelWrong { .. }) => {
+                let found = format!("{how}: {error}; {}", describe(&steps));
+                report.wrong.get_or_insert(found);
+                continue;
+            }
+            other => other?,
+        };
         let dispatched = device.stream_stats().n_dispatches - before;
         match (fuse, verify) {
             (true, false) => report.dispatches_fused = dispatched,
             (false, _) => report.dispatches_one_by_one = dispatched,
             (true, true) => {}
         }
-        let mut wanted = expected.data.clone();
-        for (i, (got, wanted)) in got.data.iter_mut().zip(&mut wanted).enumerate() {
-            if !clear(i) {
-                (*got, *wanted) = (0.0, 0.0);
-            }
-        }
-        let compared = crate::verdict::compare(&got.data, &wanted, |i| {
-            if clear(i) { bound.data[i] } else { 0.0 }
-        });
+        let compared = crate::verdict::compare(&only_clear(&got.data), &wanted, |i| bounds[i]);
         if let Err(mismatch) = compared {
             report
                 .wrong
@@ -200,92 +235,129 @@ impl<'a> Growth<'a> {
             reuse,
             steps: Vec::new(),
         };
-        growth.grow(dtype, size, None);
+        // A lone leaf is no expression.
+        while growth
+            .steps
+            .last()
+            .is_none_or(|s| matches!(s.what, What::Leaf(_)))
+        {
+            growth.steps.clear();
+            growth.grow(dtype, size, None);
+        }
         growth
     }
 
     /// Adds a value of `dtype` made of about `size` functions; `domain` is what its user asks for.
+    ///
+    /// A function that would leave too few elements to compare, because they are outside of its domain or next to a
+    /// jump, gives way to another of the same arguments: what is shaped is the expression, never the bound.
     fn grow(&mut self, dtype: DType, size: usize, domain: Option<Domain>) -> usize {
-        // Products of more integers leave what f64 and i32 agree on.
-        let size = if dtype.is_float() { size } else { size.min(6) };
-        if size == 0 {
-            return self.leaf(dtype, domain);
-        }
+        let start = self.steps.len();
         let casts: &[DType] = match dtype {
             DType::F32 => &[DType::F16, DType::I32, DType::U32],
             DType::F16 => &[DType::F32, DType::I32],
-            DType::I32 | DType::U32 => &[],
+            DType::I32 => &[DType::F32, DType::F16, DType::U32],
+            DType::U32 => &[DType::F32, DType::I32],
         };
-        if !casts.is_empty() && self.numbers.unit() < 0.12 {
+        if size > 0 && self.numbers.unit() < 0.12 {
             let from = casts[self.numbers.below(casts.len())];
             let x = self.grow(from, size - 1, None);
             let shape = self.steps[x].shape;
-            return self.push(What::Cast(x), dtype, shape);
+            // Integers do not reach every float, and u32 no negative one.
+            if let Some(step) = self.admit(What::Cast(x), dtype, shape) {
+                return step;
+            }
+            self.steps.truncate(start);
         }
-        let candidates: Vec<(&'static Elementwise, DType)> = self
+        // Products of more integers leave what f64 holds.
+        let size = if dtype.is_float() { size } else { size.min(6) };
+        let candidates: Vec<(&'static Elementwise, Vec<DType>)> = self
             .functions
             .iter()
-            .filter_map(|op| {
-                let elem = op.elem_for(dtype)?;
-                Some((*op, elem))
-            })
+            .map(|op| (*op, op.elems_for(dtype)))
+            .filter(|(_, elems)| !elems.is_empty())
             .collect();
-        if candidates.is_empty() {
+        if size == 0 || candidates.is_empty() {
             return self.leaf(dtype, domain);
         }
-        // Functions with a restricted domain (log, acos, division) take leaves, which keep to it; made of other
-        // functions most of their elements would be undefined, and nothing could be compared. Few of them are enough.
-        let wanted = self.numbers.unit() < 0.85;
-        let fitting: Vec<_> = candidates
-            .iter()
-            .filter(|(op, _)| is_total(op) == wanted)
-            .copied()
-            .collect();
-        let candidates = if fitting.is_empty() {
-            candidates
-        } else {
-            fitting
-        };
-        let (op, elem) = candidates[self.numbers.below(candidates.len())];
-        let total = is_total(op);
-        let n = op.signature.inputs.len();
-        let mut rest = size - 1;
+        let (op, elems) = &candidates[self.numbers.below(candidates.len())];
+        let elem = elems[self.numbers.below(elems.len())];
+        // At the end of a branch some are given new leaves of their domain (log, acos, division).
+        let ends = size <= 2 && self.numbers.unit() < 0.5;
+        let n = op.function.inputs.len();
+        let mut rest = if ends { 0 } else { size - 1 };
         let mut arguments = Vec::with_capacity(n);
-        for i in 0..n {
-            let flag = op.function.inputs[i].1 == crate::fuse::Kind::Flag;
+        for (i, (_, kind)) in op.function.inputs.iter().enumerate() {
+            let flag = *kind == Kind::Flag;
             let share = match i + 1 == n {
                 true => rest,
                 false => self.numbers.below(rest + 1),
             };
             let share = if flag { share.min(3) } else { share };
             rest -= share;
-            let share = if total { share } else { 0 };
             let (dtype, domain) = match flag {
                 true => (DType::U32, Domain::Index(2)),
                 false => (elem, op.domains[i]),
             };
-            arguments.push(match total || flag {
-                true => self.grow(dtype, share, Some(domain)),
-                false => self.fresh_leaf(dtype, Some(domain)),
+            arguments.push(match ends {
+                true => self.fresh_leaf(dtype, Some(domain)),
+                false => self.grow(dtype, share, Some(domain)),
             });
         }
-        let mut attrs = Attrs::new();
-        for spec in op.signature.attrs {
-            attrs = attrs.with(
-                spec.name,
-                match spec.default {
-                    AttrDefault::Choice(words) => {
-                        Attr::Word(words[self.numbers.below(words.len())].to_string())
-                    }
-                    default => Attr::from(default),
-                },
-            );
+        let kinds = |op: &Elementwise| op.function.inputs.iter().map(|i| i.1).collect::<Vec<_>>();
+        let mut fitting: Vec<&'static Elementwise> = candidates
+            .iter()
+            .filter(|(other, elems)| kinds(other) == kinds(op) && elems.contains(&elem))
+            .map(|(other, _)| *other)
+            .collect();
+        for i in (1..fitting.len()).rev() {
+            fitting.swap(i, self.numbers.below(i + 1));
         }
         let shape = arguments
             .iter()
             .try_fold(Shape::SCALAR, |s, a| s.broadcast(&self.steps[*a].shape))
             .expect("leaves broadcast to one shape");
-        self.push(What::Apply(op, attrs, arguments), dtype, shape)
+        for op in std::iter::once(*op).chain(fitting) {
+            let mut attrs = Attrs::new();
+            for spec in op.signature.attrs {
+                attrs = attrs.with(
+                    spec.name,
+                    match spec.default {
+                        AttrDefault::Choice(words) => {
+                            Attr::Word(words[self.numbers.below(words.len())].to_string())
+                        }
+                        default => Attr::from(default),
+                    },
+                );
+            }
+            let what = What::Apply(op, attrs, arguments.clone());
+            if let Some(step) = self.admit(what, dtype, shape) {
+                return step;
+            }
+        }
+        self.steps.truncate(start);
+        self.leaf(dtype, domain)
+    }
+
+    /// Adds a value, unless it leaves too few elements to compare.
+    fn admit(&mut self, what: What, dtype: DType, shape: Shape) -> Option<usize> {
+        let (values, bounds) = evaluate(&self.steps, &what, dtype, shape);
+        let least = arguments_of(&what)
+            .iter()
+            .map(|a| self.steps[*a].share())
+            .fold(1.0, f64::min);
+        let step = Step {
+            what,
+            dtype,
+            shape,
+            values,
+            bounds,
+        };
+        if step.share() < least - MAX_LOSS {
+            return None;
+        }
+        self.steps.push(step);
+        Some(self.steps.len() - 1)
     }
 
     /// A leaf, or any earlier value of this dtype.
@@ -323,11 +395,13 @@ impl<'a> Growth<'a> {
             stretched: false,
         };
         let array = made_up(&spec, &mut self.numbers);
-        self.push(What::Leaf(array), dtype, spec.shape)
-    }
-
-    fn push(&mut self, what: What, dtype: DType, shape: Shape) -> usize {
-        self.steps.push(Step { what, dtype, shape });
+        self.steps.push(Step {
+            values: array.clone(),
+            bounds: Array::zeros(spec.shape),
+            what: What::Leaf(array),
+            dtype,
+            shape: spec.shape,
+        });
         self.steps.len() - 1
     }
 }
@@ -363,86 +437,104 @@ fn apply(steps: &[Step], mut values: Vec<Option<Tensor>>) -> Result<Tensor> {
     Ok(root.expect("an expression has a step"))
 }
 
-/// Values and first-order error bounds; NaN where nothing is promised.
-fn twin(steps: &[Step]) -> (Array, Array) {
-    let mut known: Vec<(Array, Array)> = Vec::with_capacity(steps.len());
-    for step in steps {
-        let (op, attrs, arguments) = match &step.what {
-            What::Leaf(array) => {
-                known.push((array.clone(), Array::zeros(array.shape)));
-                continue;
-            }
-            What::Cast(x) => (None, &Attrs::new(), vec![*x]),
-            What::Apply(op, attrs, arguments) => (Some(op), attrs, arguments.clone()),
-        };
-        let params = op.map_or(Vec::new(), |op| op.param_values(attrs));
-        let mut bounds = Vec::with_capacity(step.shape.numel());
-        let values = Array::from_fn(step.shape, |at| {
-            let x: Vec<(f64, f64)> = arguments
-                .iter()
-                .map(|a| (known[*a].0.broadcast_at(at), known[*a].1.broadcast_at(at)))
-                .collect();
-            let (mut value, mut error) = match op {
-                None => x[0],
-                Some(op) => {
-                    let mut params = params.clone();
-                    if op.function.indexed {
-                        params.push(bounds.len() as f64);
-                    }
-                    crate::fuse::value_and_error(op.function, &x, &params, step.dtype)
-                }
-            };
-            // A function of something undefined is undefined, even if its twin gets over that.
-            let fits = match step.dtype {
-                DType::F32 => value.abs() < 1e37,
-                DType::F16 => value.abs() < 6e4,
-                DType::I32 => value.abs() < 2f64.powi(31),
-                DType::U32 => (0.0..2f64.powi(32)).contains(&value),
-            };
-            if !fits || x.iter().any(|(v, _)| v.is_nan()) {
-                (value, error) = (f64::NAN, f64::NAN);
-            }
-            if step.dtype == DType::F16 {
-                // One by one, and where the expression is cut, each value is stored: rounded to nearest or towards
-                // zero, to fewer bits below 6.1e-5.
-                error += 2.0 * DType::F16.unit_roundoff() * (value.abs() + error) + 6e-8;
-            }
-            bounds.push(error);
-            value
-        });
-        known.push((values, Array::new(step.shape, bounds)));
+fn arguments_of(what: &What) -> &[usize] {
+    match what {
+        What::Leaf(_) => &[],
+        What::Cast(x) => std::slice::from_ref(x),
+        What::Apply(_, _, arguments) => arguments,
     }
-    let (values, mut bounds) = known.pop().expect("an expression has a step");
-    let exact = steps.last().is_some_and(|s| !s.dtype.is_float());
-    for bound in &mut bounds.data {
-        // 2: the analysis is of first order.
-        *bound = 2.0 * *bound + if exact { 0.0 } else { 1e-37 };
-    }
-    (values, bounds)
 }
 
-/// Whether a function is finite wherever the others of an expression may take it.
-fn is_total(op: &Elementwise) -> bool {
-    const PLACES: [f64; 8] = [-50.0, -3.7, -1.0, 0.0, 0.5, 1.0, 2.5, 50.0];
-    let attrs = Attrs::new()
-        .complete(op.signature)
-        .expect("defaults complete");
-    let params = op.param_values(&attrs);
-    let n = op.function.inputs.len();
-    (0..PLACES.len().pow(n as u32)).all(|mut combination| {
-        let x: Vec<f64> = op
-            .function
-            .inputs
+/// Values by the twins, and bounds of what fused kernels and those of one function may make of them; NaN where nothing
+/// is promised.
+fn evaluate(steps: &[Step], what: &What, dtype: DType, shape: Shape) -> (Array, Array) {
+    let arguments = arguments_of(what);
+    let (op, elem) = match what {
+        What::Apply(op, ..) => (Some(op), elem_of(op, arguments, steps)),
+        _ => (None, dtype),
+    };
+    let params = match what {
+        What::Apply(op, attrs, _) => op.param_values(attrs),
+        _ => Vec::new(),
+    };
+    let mut bounds = Vec::with_capacity(shape.numel());
+    let values = Array::from_fn(shape, |at| {
+        let x: Vec<Bounded> = arguments
             .iter()
-            .map(|(_, kind)| {
-                let place = PLACES[combination % PLACES.len()];
-                combination /= PLACES.len();
-                match kind {
-                    crate::fuse::Kind::Flag => f64::from(place > 0.0),
-                    _ => place,
-                }
+            .map(|a| {
+                let step = &steps[*a];
+                (step.values.broadcast_at(at), step.bounds.broadcast_at(at))
             })
             .collect();
-        (op.function.twin)(&x, &params).abs() < 1e6
-    })
+        let computed = match op {
+            None => bound::cast(x[0], steps[arguments[0]].dtype, dtype),
+            Some(op) if op.function.indexed => {
+                let params = [&params[..], &[bounds.len() as f64]].concat();
+                bound::value(op.function, &x, &params, elem)
+            }
+            Some(op) => bound::value(op.function, &x, &params, elem),
+        };
+        // One by one, and where the expression is cut, each value is stored.
+        let (value, error) = bound::stored(dtype, computed);
+        bounds.push(error);
+        value
+    });
+    (values, Array::new(shape, bounds))
+}
+
+/// The dtype that stands for `T` in a call.
+fn elem_of(op: &Elementwise, arguments: &[usize], steps: &[Step]) -> DType {
+    let mut kinds = op.function.inputs.iter().zip(arguments);
+    let of_elem = kinds.find(|((_, kind), _)| *kind == Kind::Elem);
+    of_elem.map_or(DType::U32, |(_, a)| steps[*a].dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::elementwise;
+
+    /// What a function says of its course is true: whatever its arguments may be, it stays within the bound.
+    #[test]
+    fn bounds_hold_all_over_the_box() {
+        let mut numbers = Numbers::new(1);
+        for op in elementwise::all() {
+            let f = op.function;
+            let params = op.param_values(&Attrs::new().complete(op.signature).expect("defaults"));
+            let mut n_clear = 0;
+            for _ in 0..20_000 {
+                let boxed: Vec<Bounded> = f
+                    .inputs
+                    .iter()
+                    .map(|(_, kind)| match kind {
+                        Kind::Flag => (numbers.below(2) as f64, 0.0),
+                        _ => {
+                            let width = 10f64.powf(-3.0 + 4.0 * numbers.unit());
+                            let x = 8.0 * numbers.unit() - 4.0;
+                            let x = if numbers.below(4) == 0 { x.round() } else { x };
+                            (x, if numbers.below(4) == 0 { 0.0 } else { width })
+                        }
+                    })
+                    .collect();
+                let (y, bound) = bound::value(f, &boxed, &params, DType::F32);
+                if !bound.is_finite() {
+                    continue;
+                }
+                n_clear += 1;
+                for _ in 0..8 {
+                    let x: Vec<f64> = boxed
+                        .iter()
+                        .map(|(x, e)| x + e * (2.0 * numbers.unit() - 1.0))
+                        .collect();
+                    let moved = ((f.twin)(&x, &params) - y).abs();
+                    assert!(
+                        moved <= bound * (1.0 + 1e-9),
+                        "{} of {boxed:?} is {y} within {bound}, but moves by {moved} at {x:?}",
+                        f.name
+                    );
+                }
+            }
+            assert!(n_clear > 1000, "{}: {n_clear} boxes", f.name);
+        }
+    }
 }

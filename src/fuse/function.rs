@@ -21,6 +21,23 @@ pub enum Param {
     U32,
 }
 
+/// How a function runs between two values of an argument, while the others stay: where its extremes lie, and what an
+/// error of the argument may make of the result.
+#[derive(Debug, Clone, Copy)]
+pub enum Course {
+    /// It rises all the way, or falls, or stays.
+    Monotone,
+    /// It may turn around at these values; monotone between them.
+    Turns(&'static [f64]),
+    /// It may turn around at multiples of π/2 and repeats itself after four.
+    Waves,
+    /// It is monotone and constant but for jumps.
+    Steps,
+    /// It is monotone on pieces, between which it jumps or has a pole. The number of the piece is told from the
+    /// arguments, NaN at an edge: where it is the same in the corners of a box, the box lies in one piece.
+    Pieces(fn(&[f64]) -> f64),
+}
+
 /// A scalar function in WGSL and in f64.
 ///
 /// The WGSL text holds `fn NAME(a: T, b: T, p: NAMEParams) -> T` and, for each differentiable input,
@@ -43,6 +60,8 @@ pub struct Function {
     pub ulps: f64,
     /// Whether small results are as exact as large ones: nothing cancels inside.
     pub relative: bool,
+    /// What an error of an argument may make of the result.
+    pub course: Course,
 }
 
 /// The WGSL text of an elementwise operator: `wgsl!("elementwise/exp")` is `shaders/elementwise/exp.wgsl`.
@@ -61,8 +80,13 @@ macro_rules! wgsl {
 }
 pub(crate) use wgsl;
 
+/// The side of 0 that a number lies on, as a piece: −1 or 1, NaN at 0.
+pub(crate) fn side(x: f64) -> f64 {
+    if x == 0.0 { f64::NAN } else { x.signum() }
+}
+
 impl Function {
-    /// `y = NAME(x)` without parameters, differentiable, of one rounding.
+    /// `y = NAME(x)` without parameters, differentiable, of one rounding, monotone.
     pub const fn unary(
         name: &'static str,
         source: Source,
@@ -79,10 +103,11 @@ impl Function {
             twin,
             ulps: 1.0,
             relative: true,
+            course: Course::Monotone,
         }
     }
 
-    /// `y = NAME(a, b)` without parameters, differentiable by both, of one rounding.
+    /// `y = NAME(a, b)` without parameters, differentiable by both, of one rounding, monotone in each.
     pub const fn binary(
         name: &'static str,
         source: Source,
@@ -118,6 +143,13 @@ impl Function {
         self.output = Kind::Flag;
         self.differentiable = &[false; 3];
         self.ulps = 0.0;
+        self.course = Course::Steps;
+        self
+    }
+
+    /// Not monotone, but so.
+    pub const fn course(mut self, course: Course) -> Self {
+        self.course = course;
         self
     }
 
@@ -294,6 +326,7 @@ pub static ADD: Function = Function {
     twin: |x, _| x[0] + x[1],
     ulps: 1.0,
     relative: true,
+    course: Course::Monotone,
 };
 
 /// Copies an element; what `contiguous` and casts are made of.
@@ -311,4 +344,5 @@ pub(crate) static CAST: Function = Function {
     twin: |x, _| x[0],
     ulps: 1.0,
     relative: true,
+    course: Course::Monotone,
 };

@@ -2,9 +2,10 @@
 //!
 //! An elementwise operator does not run: it notes a [`Function`] and its operands ([`expression`]). When something
 //! needs the numbers, the expressions that are still pending become one generated kernel ([`kernel`]), compiled once
-//! per structure and checked against the functions' f64 twins at its first use ([`verify`]). What is fused depends
+//! per structure and checked against the functions' f64 twins at its first use ([`verify`]), within the bounds of [`bound`]. What is fused depends
 //! on the sequence of calls, the shapes and the device's limits only: never on time or memory pressure.
 
+pub(crate) mod bound;
 pub(crate) mod expression;
 pub(crate) mod function;
 pub(crate) mod graph;
@@ -19,8 +20,6 @@ pub(crate) use crate::gpu::stream::MAX_BINDINGS;
 pub(crate) use expression::MAX_NODES;
 pub(crate) use expression::{Operand, add, apply, cast, contiguous, materialise_all};
 pub use function::ADD;
-pub use function::{Function, Kind, Param};
-pub(crate) use function::{Variant, wgsl};
+pub use function::{Course, Function, Kind, Param};
+pub(crate) use function::{Variant, side, wgsl};
 pub use kernel::generated;
-#[cfg(feature = "check")]
-pub(crate) use verify::value as value_and_error;

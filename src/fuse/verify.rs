@@ -1,14 +1,14 @@
 //! Checks a generated kernel on its adapter before its numbers are trusted.
 //!
 //! The kernel runs on made-up leaves of a small shape that gives the same structure, and is compared with the same
-//! functions composed in f64. The bound follows each rounding through the graph (a running error analysis: the error
-//! of a node is its own rounding plus what its twin makes of the errors of its arguments), so a chain that cancels
+//! functions composed in f64. The bound follows each rounding through the graph ([`bound`]), so a chain that cancels
 //! gets the room it needs and no more.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use crate::error::{Error, Result};
+use crate::fuse::bound::{self, Bounded, TINY, U};
 use crate::fuse::expression::Operand;
 use crate::fuse::function::{Function, Kind, Param, Variant};
 use crate::fuse::graph::{Argument, Graph};
@@ -18,9 +18,6 @@ use crate::gpu::Device;
 use crate::gpu::pipeline::Pipeline;
 use crate::tensor::{DType, Layout, Shape, Tensor};
 use crate::verdict::{Verdict, Verdicts, compare};
-
-/// Unit roundoff of `f32`, in which every function computes.
-const U: f64 = 5.960_464_477_539_063e-8;
 
 pub(super) fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -122,13 +119,8 @@ fn probe(
             let dtype = graph.nodes[node as usize].expression().dtype;
             let (value, error) = nodes[node as usize];
             expected[k].push(value);
-            // 4: the analysis is of first order, and drivers may flush numbers below 1.2e-38 to zero. Storing in f16
-            // may round to nearest or towards zero, and loses bits below 6.1e-5.
-            let stored = match dtype {
-                DType::F16 => 2.0 * dtype.unit_roundoff() * value.abs() + 6e-8,
-                _ => 0.0,
-            };
-            bounds[k].push(4.0 * error + stored + if dtype.is_float() { 2e-38 } else { 0.0 });
+            // 4: the analysis of derivatives is of first order; that of values would do without.
+            bounds[k].push(bound::stored(dtype, (value, 4.0 * error)).1);
         }
     }
     let quiet = device.with_mode(crate::gpu::Mode {
@@ -166,7 +158,6 @@ fn probe(
             // Outside of a function's domain WGSL promises nothing, and an overflow may clamp or not.
             let unclear = !expected[k][i].is_finite()
                 || !bounds[k][i].is_finite()
-                || (expected[k][i].abs() > 60_000.0 && output.dtype() == DType::F16)
                 || expected[k][i].abs() > 1e37;
             if unclear {
                 *got = 0.0;
@@ -226,8 +217,8 @@ fn made_up(dtype: DType, flag: bool, leaf: usize, k: usize) -> f64 {
 }
 
 /// Value and error bound of every node at one element.
-fn evaluate(graph: &Graph, leaves: &mut [Leaf], element: usize) -> Vec<(f64, f64)> {
-    let mut nodes: Vec<(f64, f64)> = Vec::with_capacity(graph.nodes.len());
+fn evaluate(graph: &Graph, leaves: &mut [Leaf], element: usize) -> Vec<Bounded> {
+    let mut nodes: Vec<Bounded> = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
         let e = node.expression();
         let mut params: Vec<f64> = e
@@ -244,7 +235,7 @@ fn evaluate(graph: &Graph, leaves: &mut [Leaf], element: usize) -> Vec<(f64, f64
             params.push(element as f64);
         }
         let n_inputs = e.function.inputs.len();
-        let mut arguments: Vec<(f64, f64)> = Vec::new();
+        let mut arguments: Vec<Bounded> = Vec::new();
         for (i, (argument, operand)) in node.arguments.iter().zip(&e.operands).enumerate() {
             arguments.push(match argument {
                 Argument::Node(n) => nodes[*n as usize],
@@ -268,79 +259,25 @@ fn evaluate(graph: &Graph, leaves: &mut [Leaf], element: usize) -> Vec<(f64, f64
                 Argument::Unused => (0.375 + (element % 7) as f64 * 0.25, 0.0),
             });
         }
+        let dtype = |argument: &Argument| match argument {
+            Argument::Node(n) => graph.nodes[*n as usize].expression().dtype,
+            Argument::Leaf(l) => graph.leaves[*l as usize].dtype(),
+            Argument::Scalar | Argument::Unused => e.elem,
+        };
         nodes.push(match e.variant {
-            Variant::Value => value(e.function, &arguments, &params, e.elem),
+            Variant::Value if e.function.output == Kind::Any => {
+                bound::cast(arguments[0], dtype(&node.arguments[0]), e.elem)
+            }
+            Variant::Value => bound::value(e.function, &arguments, &params, e.elem),
             Variant::Derivative(i) => derivative(e.function, i as usize, &arguments, &params),
         });
     }
     nodes
 }
 
-/// Value of a function and a bound of its error, from values and error bounds of its arguments.
-pub(crate) fn value(
-    function: &Function,
-    arguments: &[(f64, f64)],
-    params: &[f64],
-    elem: DType,
-) -> (f64, f64) {
-    let mut x: Vec<f64> = arguments.iter().map(|a| a.0).collect();
-    let y = (function.twin)(&x, params);
-    // An argument that may lie beyond the edge of an earlier function's domain says nothing of this one.
-    if arguments.iter().any(|a| a.1.is_nan()) {
-        return (y, f64::NAN);
-    }
-    let y = match (elem.is_float(), function.output) {
-        (true, _) => y,
-        // A cast to integers cuts off.
-        (false, Kind::Any) => y.trunc(),
-        (false, Kind::Elem) => wrapped(elem, y),
-        (false, Kind::Flag) => y,
-    };
-    let mut error = if elem.is_float() {
-        function.ulps * U * function.scale(x.iter().copied(), y)
-    } else {
-        0.0
-    };
-    for (i, &(middle, spread)) in arguments.iter().enumerate() {
-        if spread > 0.0 {
-            let mut worst: f64 = 0.0;
-            for side in [middle - spread, middle + spread] {
-                x[i] = side;
-                let moved = ((function.twin)(&x, params) - y).abs();
-                // NaN: the edge of the domain is near, and the kernel may be beyond it. `max` would drop it.
-                worst = if moved.is_nan() {
-                    f64::NAN
-                } else if worst.is_nan() {
-                    worst
-                } else {
-                    worst.max(moved)
-                };
-            }
-            x[i] = middle;
-            error += worst;
-        }
-    }
-    (y, error)
-}
-
-/// An integer as its type holds it after overflow.
-fn wrapped(elem: DType, y: f64) -> f64 {
-    let turn = 4_294_967_296.0;
-    match elem {
-        DType::U32 => y.rem_euclid(turn),
-        DType::I32 => (y + turn / 2.0).rem_euclid(turn) - turn / 2.0,
-        DType::F32 | DType::F16 => y,
-    }
-}
-
 /// The upstream gradient times the numeric derivative. At a kink, where the two one-sided derivatives differ, nothing
 /// is expected.
-fn derivative(
-    function: &Function,
-    input: usize,
-    arguments: &[(f64, f64)],
-    params: &[f64],
-) -> (f64, f64) {
+fn derivative(function: &Function, input: usize, arguments: &[Bounded], params: &[f64]) -> Bounded {
     let n_inputs = function.inputs.len();
     if arguments.iter().any(|a| a.1.is_nan()) {
         return (f64::NAN, f64::NAN);
@@ -384,7 +321,7 @@ fn derivative(
     let rounding = (function.ulps + 4.0) * U * terms * dy.0.abs();
     let y_error = arguments[n_inputs].1 * dy.0.abs() * terms;
     let error = rounding + y_error + dy.0.abs() * spread_of_d + dy.1 * (d.abs() + spread_of_d);
-    (dy.0 * d, error)
+    (dy.0 * d, error + TINY)
 }
 
 fn scalar(bits: u32, elem: DType) -> f64 {

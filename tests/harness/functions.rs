@@ -6,7 +6,7 @@ use affekt::DType;
 use affekt::Device;
 use affekt::check::Property::{Gradient, Value};
 use affekt::check::expressions;
-use affekt::fuse::{Function, Kind};
+use affekt::fuse::{Course, Function, Kind};
 use affekt::gpu::Source;
 use affekt::ops::elementwise::{self, Derivatives, Elementwise};
 use affekt::ops::op::{Domain, Input, Signature};
@@ -49,6 +49,7 @@ fn cube(name: &'static str, from: &str, to: &str) -> &'static Elementwise {
             twin: |x, _| x[0] * x[0] * x[0],
             ulps: 3.0,
             relative: true,
+            course: Course::Monotone,
         })),
         domains: &[Domain::Uniform(-2.0, 2.0)],
         extra_cases: Vec::new,
@@ -72,18 +73,12 @@ pub fn trials(profile: &'static str, device: &Device) -> Vec<Trial> {
         "return quantizeToF16(x * x) * x",
     );
     let slope = cube("cube_with_a_wrong_slope", "dy * 3.0f", "3.0f");
-    let fused = move |device: &Device, op: &'static Elementwise| {
-        let mut functions: Vec<_> = elementwise::all()
-            .filter(|op| ["add", "gelu", "mul", "where"].contains(&op.signature.name))
-            .collect();
-        functions.push(op);
-        // Each seed draws other functions; some expressions do without this one.
-        (0..12).find_map(|seed| match expressions::check(device, &functions, seed) {
-            Ok(report) => report.wrong,
-            Err(error) => Some(error.to_string()),
-        })
-    };
-    let (first, second) = (device.clone(), device.clone());
+    let digit = cube(
+        "cube_of_another_digit",
+        "return x * x * x",
+        "return 1.001f * x * x * x",
+    );
+    let (first, second, third) = (device.clone(), device.clone(), device.clone());
     vec![
         super::passes(profile, right, device),
         by(wrong, Value),
@@ -91,15 +86,52 @@ pub fn trials(profile: &'static str, device: &Device) -> Vec<Trial> {
         by(slope, Gradient),
         Trial::test(
             format!("{profile}/cube is right in expressions"),
-            move || fused(&first, right).map_or(Ok(()), |found| Err(Failed::from(found))),
+            move || match in_expressions(&first, right)? {
+                (_, found) if found.is_empty() => Ok(()),
+                (_, mut found) => Err(Failed::from(found.remove(0))),
+            },
         ),
         Trial::test(
             format!("{profile}/cube_of_the_magnitude is caught in expressions"),
-            move || {
-                fused(&second, wrong)
-                    .map(drop)
-                    .ok_or_else(|| Failed::from("nothing caught it"))
-            },
+            move || most(in_expressions(&second, wrong)?),
+        ),
+        Trial::test(
+            format!("{profile}/cube_of_another_digit is caught in expressions"),
+            move || most(in_expressions(&third, digit)?),
         ),
     ]
+}
+
+/// Random expressions of all functions, of which every third or so is `op`: how many there are with it, and what is
+/// found wrong.
+fn in_expressions(
+    device: &Device,
+    op: &'static Elementwise,
+) -> Result<(usize, Vec<String>), Failed> {
+    let mut functions: Vec<_> = elementwise::all().collect();
+    functions.extend([op; 30]);
+    let mut n = 0;
+    let mut found = Vec::new();
+    for seed in 0..16 {
+        let report = expressions::check(device, &functions, seed)?;
+        if !report.functions.contains(&op.signature.name) {
+            continue;
+        }
+        n += 1;
+        found.extend(report.wrong);
+    }
+    Ok((n, found))
+}
+
+/// Some expressions hide what is wrong in them: behind a comparison, or behind the rounding of f16.
+fn most((n, mut found): (usize, Vec<String>)) -> Result<(), Failed> {
+    // By its numbers, without the help of verification.
+    found.retain(|f| f.starts_with("fused: element") || f.starts_with("one by one: element"));
+    match 2 * found.len() > n && n > 8 {
+        true => Ok(()),
+        false => Err(Failed::from(format!(
+            "{} of {n} expressions are found wrong",
+            found.len()
+        ))),
+    }
 }

@@ -3,7 +3,7 @@
 //! source: numpy.absolute
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X_ANY};
 use crate::tensor::Tensor;
@@ -20,7 +20,8 @@ impl Tensor {
 
 pub static ABS: Elementwise = Elementwise {
     signature: &Signature::simple("abs", "y = |x|", "numpy.absolute", X_ANY),
-    function: &Function::unary("abs", wgsl!("elementwise/abs"), |x, _| x[0].abs()),
+    function: &Function::unary("abs", wgsl!("elementwise/abs"), |x, _| x[0].abs())
+        .course(Course::Turns(&[0.0])),
     domains: &[Domain::Uniform(-2.0, 2.0)],
     extra_cases: || {
         vec![

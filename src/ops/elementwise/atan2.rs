@@ -3,7 +3,7 @@
 //! source: numpy.arctan2
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, side, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise, IntoOperand};
 use crate::ops::op::{AB, Case, Domain, Signature};
 use crate::tensor::Tensor;
@@ -27,7 +27,11 @@ pub static ATAN2: Elementwise = Elementwise {
         AB,
     ),
     function: &Function::binary("atan2", wgsl!("elementwise/atan2"), |x, _| x[0].atan2(x[1]))
-        .ulps(8.0),
+        .ulps(8.0)
+        .course(Course::Pieces(|x| {
+            // The angle jumps where a is 0 and b is not positive.
+            if x[1] > 0.0 { 0.0 } else { side(x[0]) }
+        })),
     domains: &[Domain::Uniform(0.3, 2.0), Domain::Uniform(-2.0, 2.0)],
     extra_cases: || {
         vec![

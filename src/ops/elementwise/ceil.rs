@@ -3,7 +3,7 @@
 //! source: numpy.ceil
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -25,7 +25,9 @@ pub static CEIL: Elementwise = Elementwise {
         "numpy.ceil",
         X,
     ),
-    function: &Function::unary("ceil", wgsl!("elementwise/ceil"), |x, _| x[0].ceil()).ulps(0.0),
+    function: &Function::unary("ceil", wgsl!("elementwise/ceil"), |x, _| x[0].ceil())
+        .ulps(0.0)
+        .course(Course::Steps),
     domains: &[Domain::Uniform(1.1, 1.4)],
     extra_cases: || {
         vec![

@@ -3,7 +3,7 @@
 //! source: numpy.cos
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -21,7 +21,8 @@ impl Tensor {
 pub static COS: Elementwise = Elementwise {
     signature: &Signature::simple("cos", "y = cos x", "numpy.cos", X),
     function: &Function::unary("cos", wgsl!("elementwise/cos"), |x, _| x[0].cos())
-        .ulps_of_terms(3.0),
+        .ulps_of_terms(3.0)
+        .course(Course::Waves),
     domains: &[Domain::Uniform(-4.0, 4.0)],
     extra_cases: || {
         vec![

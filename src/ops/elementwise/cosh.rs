@@ -3,7 +3,7 @@
 //! source: numpy.cosh
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -20,7 +20,9 @@ impl Tensor {
 
 pub static COSH: Elementwise = Elementwise {
     signature: &Signature::simple("cosh", "y = (eˣ + e⁻ˣ) / 2", "numpy.cosh", X),
-    function: &Function::unary("cosh", wgsl!("elementwise/cosh"), |x, _| x[0].cosh()).ulps(10.0),
+    function: &Function::unary("cosh", wgsl!("elementwise/cosh"), |x, _| x[0].cosh())
+        .ulps(10.0)
+        .course(Course::Turns(&[0.0])),
     domains: &[Domain::Uniform(-2.0, 2.0)],
     extra_cases: || {
         vec![

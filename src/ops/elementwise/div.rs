@@ -3,7 +3,7 @@
 //! source: numpy.divide
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, side, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise, IntoOperand};
 use crate::ops::op::{AB, Case, Domain, Signature};
 use crate::tensor::Tensor;
@@ -51,7 +51,9 @@ impl std::ops::Div<&Tensor> for f64 {
 
 pub static DIV: Elementwise = Elementwise {
     signature: &Signature::simple("div", "y = a / b", "numpy.divide", AB),
-    function: &Function::binary("div", wgsl!("elementwise/div"), |x, _| x[0] / x[1]).ulps(5.0),
+    function: &Function::binary("div", wgsl!("elementwise/div"), |x, _| x[0] / x[1])
+        .ulps(5.0)
+        .course(Course::Pieces(|x| side(x[1]))),
     domains: &[Domain::Uniform(-2.0, 2.0), Domain::Uniform(0.5, 2.0)],
     extra_cases: || {
         vec![

@@ -3,7 +3,7 @@
 //! source: Clevert et al. 2015, arXiv:1511.07289
 
 use crate::error::Result;
-use crate::fuse::{Function, Param, wgsl};
+use crate::fuse::{Course, Function, Param, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise, ScalarOr};
 use crate::ops::op::{AttrDefault, AttrSpec, Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -40,7 +40,8 @@ pub static ELU: Elementwise = Elementwise {
         }
     })
     .params(&[("alpha", Param::F32)])
-    .ulps(8.0),
+    .ulps(8.0)
+    .course(Course::Turns(&[0.0])),
     domains: &[Domain::Uniform(-2.0, 2.0)],
     extra_cases: || {
         vec![

@@ -3,7 +3,7 @@
 //! source: numpy.equal
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise, IntoOperand};
 use crate::ops::op::{AB_COMPARED, Case, Domain, Signature};
 use crate::tensor::{DType, Tensor};
@@ -29,7 +29,10 @@ pub static EQ: Elementwise = Elementwise {
     function: &Function::binary("eq", wgsl!("elementwise/eq"), |x, _| {
         f64::from(x[0] == x[1])
     })
-    .flag(),
+    .flag()
+    .course(Course::Pieces(|x| {
+        f64::from(x[0] > x[1]) - f64::from(x[0] < x[1])
+    })),
     domains: &[Domain::Integers(-2, 2), Domain::Integers(-2, 2)],
     extra_cases: || {
         vec![

@@ -3,7 +3,7 @@
 //! source: numpy.floor
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -25,7 +25,9 @@ pub static FLOOR: Elementwise = Elementwise {
         "numpy.floor",
         X,
     ),
-    function: &Function::unary("floor", wgsl!("elementwise/floor"), |x, _| x[0].floor()).ulps(0.0),
+    function: &Function::unary("floor", wgsl!("elementwise/floor"), |x, _| x[0].floor())
+        .ulps(0.0)
+        .course(Course::Steps),
     domains: &[Domain::Uniform(1.1, 1.4)],
     extra_cases: || {
         vec![

@@ -3,7 +3,7 @@
 //! source: Hendrycks & Gimpel 2016, arXiv:1606.08415; torch.nn.functional.gelu
 
 use crate::error::Result;
-use crate::fuse::{Function, Kind, Param};
+use crate::fuse::{Course, Function, Kind, Param};
 use crate::gpu::Source;
 use crate::ops::elementwise::{Derivatives, Elementwise, ScalarOr};
 use crate::ops::op::{AttrDefault, AttrSpec, Case, Domain, FLOATS, Input, Signature};
@@ -50,6 +50,8 @@ pub static GELU: Elementwise = Elementwise {
         // erf is good to 1.2e-7 absolute, two units of roundoff; exp brings as many again on some drivers.
         ulps: 6.0,
         relative: false,
+        // The least values of both forms.
+        course: Course::Turns(&[-0.751_791_524_693_564_6, -0.752_461_422_071_016_3]),
     },
     domains: &[Domain::Uniform(-4.0, 4.0)],
     extra_cases: || {

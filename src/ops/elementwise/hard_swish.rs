@@ -3,7 +3,7 @@
 //! source: Howard et al. 2019, arXiv:1905.02244
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -32,7 +32,8 @@ pub static HARD_SWISH: Elementwise = Elementwise {
             x[0] * (x[0] / 6.0 + 0.5).clamp(0.0, 1.0)
         }
     })
-    .ulps_of_terms(3.0),
+    .ulps_of_terms(3.0)
+    .course(Course::Turns(&[-3.0, -1.5])),
     domains: &[Domain::Uniform(-5.0, 5.0)],
     extra_cases: || {
         vec![

@@ -3,7 +3,7 @@
 //! source: Maas et al. 2013; torch.nn.functional.leaky_relu
 
 use crate::error::Result;
-use crate::fuse::{Function, Param, wgsl};
+use crate::fuse::{Course, Function, Param, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise, ScalarOr};
 use crate::ops::op::{AttrDefault, AttrSpec, Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -35,7 +35,8 @@ pub static LEAKY_RELU: Elementwise = Elementwise {
     function: &Function::unary("leaky_relu", wgsl!("elementwise/leaky_relu"), |x, p| {
         if x[0] > 0.0 { x[0] } else { p[0] * x[0] }
     })
-    .params(&[("slope", Param::F32)]),
+    .params(&[("slope", Param::F32)])
+    .course(Course::Turns(&[0.0])),
     domains: &[Domain::Uniform(-2.0, 2.0)],
     extra_cases: || {
         vec![

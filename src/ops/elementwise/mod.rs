@@ -440,20 +440,23 @@ impl Elementwise {
         Ok(elem.map_or(DType::F32, |e| e.1))
     }
 
-    /// The dtype that stands for `T` where the result is to be of `dtype`; `None` if it cannot be.
+    /// The dtypes that can stand for `T` where the result is to be of `dtype`.
     #[cfg(feature = "check")]
-    pub(crate) fn elem_for(&self, dtype: DType) -> Option<DType> {
-        let elem = match self.function.output {
-            Kind::Flag if dtype == DType::U32 => DType::F32,
-            Kind::Flag => return None,
-            Kind::Elem | Kind::Any => dtype,
-        };
-        self.signature
-            .inputs
-            .iter()
-            .zip(self.function.inputs)
-            .all(|(input, (_, kind))| *kind == Kind::Flag || input.dtypes.contains(&elem))
-            .then_some(elem)
+    pub(crate) fn elems_for(&self, dtype: DType) -> Vec<DType> {
+        let inputs = || self.signature.inputs.iter().zip(self.function.inputs);
+        let free = inputs().any(|(_, (_, kind))| *kind == Kind::Elem);
+        DType::ALL
+            .into_iter()
+            .filter(|elem| match self.function.output {
+                Kind::Flag if free => dtype == DType::U32,
+                Kind::Flag => dtype == DType::U32 && *elem == DType::U32,
+                Kind::Elem | Kind::Any => dtype == *elem,
+            })
+            .filter(|elem| {
+                inputs()
+                    .all(|(input, (_, kind))| *kind == Kind::Flag || input.dtypes.contains(elem))
+            })
+            .collect()
     }
 
     fn shape<'a>(&self, shapes: impl Iterator<Item = &'a Shape>) -> Result<Shape> {

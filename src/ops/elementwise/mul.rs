@@ -3,7 +3,7 @@
 //! source: NumPy's `multiply`
 
 use crate::error::Result;
-use crate::fuse::{Function, Kind};
+use crate::fuse::{Course, Function, Kind};
 use crate::gpu::Source;
 use crate::ops::elementwise::{Derivatives, Elementwise, IntoOperand, ScalarOr};
 use crate::ops::op::{ANY, Domain, Input, Signature};
@@ -69,6 +69,7 @@ pub static MUL: Elementwise = Elementwise {
         twin: |x, _| x[0] * x[1],
         ulps: 1.0,
         relative: true,
+        course: Course::Monotone,
     },
     domains: &[Domain::Uniform(-2.0, 2.0), Domain::Uniform(-2.0, 2.0)],
     extra_cases: Vec::new,

@@ -3,7 +3,7 @@
 //! source: numpy.power; C99 annex F.10.4.4 for the edges
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise, IntoOperand};
 use crate::ops::op::{AB, Case, Domain, Signature};
 use crate::tensor::Tensor;
@@ -32,7 +32,20 @@ pub static POW: Elementwise = Elementwise {
         "numpy.power; C99 annex F.10.4.4 for the edges",
         AB,
     ),
-    function: &Function::binary("pow", wgsl!("elementwise/pow"), |x, _| x[0].powf(x[1])).ulps(5.0),
+    function: &Function::binary("pow", wgsl!("elementwise/pow"), |x, _| x[0].powf(x[1]))
+        .ulps(5.0)
+        .course(Course::Pieces(|x| {
+            // Below 0 every exponent is a piece of its own, unless it is not whole.
+            if x[0] > 0.0 {
+                f64::INFINITY
+            } else if x[0] < 0.0 && x[1] == x[1].trunc() {
+                x[1]
+            } else if x[0] == 0.0 && x[1] > 0.0 {
+                f64::NEG_INFINITY
+            } else {
+                f64::NAN
+            }
+        })),
     domains: &[Domain::Uniform(0.2, 3.0), Domain::Uniform(-2.0, 2.0)],
     extra_cases: || {
         vec![

@@ -3,7 +3,7 @@
 //! source: numpy.reciprocal
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, side, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -23,7 +23,8 @@ pub static RECIPROCAL: Elementwise = Elementwise {
     function: &Function::unary("reciprocal", wgsl!("elementwise/reciprocal"), |x, _| {
         1.0 / x[0]
     })
-    .ulps(5.0),
+    .ulps(5.0)
+    .course(Course::Pieces(|x| side(x[0]))),
     domains: &[Domain::Uniform(0.25, 4.0)],
     extra_cases: || {
         vec![

@@ -3,7 +3,7 @@
 //! source: torch.remainder; Python’s %
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise, IntoOperand};
 use crate::ops::op::{AB, Case, Domain, Signature};
 use crate::tensor::Tensor;
@@ -29,7 +29,16 @@ pub static REMAINDER: Elementwise = Elementwise {
     function: &Function::binary("remainder", wgsl!("elementwise/remainder"), |x, _| {
         x[0] - x[1] * (x[0] / x[1]).floor()
     })
-    .ulps_of_terms(4.0),
+    .ulps_of_terms(4.0)
+    .course(Course::Pieces(|x| {
+        // Next to a whole quotient the rounding of the division decides.
+        let quotient = x[0] / x[1];
+        if (quotient - quotient.round()).abs() <= 1e-6 * quotient.abs() {
+            f64::NAN
+        } else {
+            quotient.floor()
+        }
+    })),
     domains: &[Domain::Uniform(0.1, 0.9), Domain::Uniform(1.0, 2.0)],
     extra_cases: || {
         vec![

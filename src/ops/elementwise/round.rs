@@ -3,7 +3,7 @@
 //! source: numpy.round
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -28,7 +28,8 @@ pub static ROUND: Elementwise = Elementwise {
     function: &Function::unary("round", wgsl!("elementwise/round"), |x, _| {
         x[0].round_ties_even()
     })
-    .ulps(0.0),
+    .ulps(0.0)
+    .course(Course::Steps),
     domains: &[Domain::Uniform(1.1, 1.4)],
     extra_cases: || {
         vec![

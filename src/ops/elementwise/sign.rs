@@ -3,7 +3,7 @@
 //! source: numpy.sign
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X_SIGNED};
 use crate::tensor::Tensor;
@@ -33,7 +33,8 @@ pub static SIGN: Elementwise = Elementwise {
         } else {
             x[0]
         }
-    }),
+    })
+    .course(Course::Steps),
     domains: &[Domain::Uniform(0.5, 2.0)],
     extra_cases: || {
         vec![

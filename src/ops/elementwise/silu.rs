@@ -3,7 +3,7 @@
 //! source: Elfwing et al. 2017, arXiv:1702.03118; torch.nn.functional.silu
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -28,7 +28,8 @@ pub static SILU: Elementwise = Elementwise {
     function: &Function::unary("silu", wgsl!("elementwise/silu"), |x, _| {
         x[0] / (1.0 + (-x[0]).exp())
     })
-    .ulps(9.0),
+    .ulps(9.0)
+    .course(Course::Turns(&[-1.278_464_542_761_074_1])),
     domains: &[Domain::Uniform(-2.0, 2.0)],
     extra_cases: || {
         vec![

@@ -3,7 +3,7 @@
 //! source: numpy.sin
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X};
 use crate::tensor::Tensor;
@@ -21,7 +21,8 @@ impl Tensor {
 pub static SIN: Elementwise = Elementwise {
     signature: &Signature::simple("sin", "y = sin x", "numpy.sin", X),
     function: &Function::unary("sin", wgsl!("elementwise/sin"), |x, _| x[0].sin())
-        .ulps_of_terms(3.0),
+        .ulps_of_terms(3.0)
+        .course(Course::Waves),
     domains: &[Domain::Uniform(-4.0, 4.0)],
     extra_cases: || {
         vec![

@@ -3,7 +3,7 @@
 //! source: numpy.square
 
 use crate::error::Result;
-use crate::fuse::{Function, wgsl};
+use crate::fuse::{Course, Function, wgsl};
 use crate::ops::elementwise::{Derivatives, Elementwise};
 use crate::ops::op::{Case, Domain, Signature, X_ANY};
 use crate::tensor::Tensor;
@@ -20,7 +20,8 @@ impl Tensor {
 
 pub static SQUARE: Elementwise = Elementwise {
     signature: &Signature::simple("square", "y = x²", "numpy.square", X_ANY),
-    function: &Function::unary("square", wgsl!("elementwise/square"), |x, _| x[0] * x[0]),
+    function: &Function::unary("square", wgsl!("elementwise/square"), |x, _| x[0] * x[0])
+        .course(Course::Turns(&[0.0])),
     domains: &[Domain::Uniform(-2.0, 2.0)],
     extra_cases: || {
         vec![

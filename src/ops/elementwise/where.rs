@@ -3,7 +3,7 @@
 //! source: NumPy's `where`
 
 use crate::error::Result;
-use crate::fuse::{Function, Kind};
+use crate::fuse::{Course, Function, Kind};
 use crate::gpu::Source;
 use crate::ops::elementwise::{Derivatives, Elementwise, IntoOperand, ScalarOr};
 use crate::ops::op::{ANY, Case, Domain, FLAG, Input, Signature};
@@ -58,6 +58,7 @@ pub static WHERE: Elementwise = Elementwise {
         twin: |x, _| if x[0] != 0.0 { x[1] } else { x[2] },
         ulps: 0.0,
         relative: true,
+        course: Course::Monotone,
     },
     domains: &[
         Domain::Index(2),
