@@ -52,7 +52,13 @@ pub(crate) fn value(
     let error = match exact {
         true if y == 0.0 || y.abs() >= TINY => 0.0,
         true => TINY,
-        false => spread + function.ulps * U * size + TINY,
+        // What is flushed inside may be multiplied by an argument yet, as in x · sigmoid x.
+        false => {
+            let factor = arguments
+                .iter()
+                .fold(1.0, |m: f64, (x, e)| m.max(x.abs() + e));
+            spread + function.ulps * U * size + TINY * factor
+        }
     };
     (
         y,

@@ -31,9 +31,9 @@ pub static REMAINDER: Elementwise = Elementwise {
     })
     .ulps_of_terms(4.0)
     .course(Course::Pieces(|x| {
-        // Next to a whole quotient the rounding of the division decides.
+        // Next to a whole quotient rounding decides between 0 and b: of a tiny a, a + b is b itself.
         let quotient = x[0] / x[1];
-        if (quotient - quotient.round()).abs() <= 1e-6 * quotient.abs() {
+        if (quotient - quotient.round()).abs() <= 1e-6 * quotient.abs().max(1.0) {
             f64::NAN
         } else {
             quotient.floor()
