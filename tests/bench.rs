@@ -2,14 +2,18 @@
 
 mod support;
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use affekt::bench::report::{Ceilings, Row, RowVerdict};
-use affekt::bench::rows;
+use affekt::bench::report::{Ceilings, Environment, Machine, Row, RowVerdict};
 use affekt::bench::statistics::Budget;
+use affekt::bench::tune::{self, tune};
+use affekt::bench::{Event, Report, Settings, page, rows, run, rungs};
 use affekt::gpu::shader::Elem;
 use affekt::gpu::{Limits, Mode};
+use affekt::ops::op::Role;
 use affekt::ops::plan_table::{self, Kind, PlanTable, Preference};
 use affekt::{Device, DeviceOptions, Error, Tensor};
 use libtest_mimic::{Failed, Trial};
@@ -26,6 +30,13 @@ const ON_A_DEVICE: &[Test] = &[
     ("a_table_comes_from_the_cache_folder", a_table_is_found),
     ("broken_tables_are_refused", broken_tables_are_refused),
     ("a_spoiled_gradient_gives_way", a_spoiled_gradient_gives_way),
+    (
+        "a_spoiled_fused_kernel_gives_way",
+        a_spoiled_fused_kernel_gives_way,
+    ),
+    ("a_lost_device_leaves_what_there_is", a_lost_device_leaves),
+    ("tuning_tells_of_each_plan", tuning_tells_of_each_plan),
+    ("rungs_are_timed_in_turns", rungs_are_timed_in_turns),
 ];
 
 fn main() -> ExitCode {
@@ -248,6 +259,153 @@ fn a_spoiled_gradient_gives_way(limits: Limits) -> Result<(), Failed> {
                 "{entry}: {got} instead of {wanted}"
             );
         }
+    }
+    Ok(())
+}
+
+/// A chain in one kernel that is wrong is computed function by function; a function alone that is wrong is an error.
+fn a_spoiled_fused_kernel_gives_way(limits: Limits) -> Result<(), Failed> {
+    let chain = |device: &Device| -> affekt::Result<Vec<f32>> {
+        let x: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin()).collect();
+        let x = Tensor::from_slice(device, &x, [1000])?;
+        x.mul(2.0)?.gelu()?.add(&x)?.to_vec()
+    };
+    let spoiled = |device: &Device, entry| {
+        device.with_mode(Mode {
+            corrupt: Some(entry),
+            ..device.mode()
+        })
+    };
+    let device = open(limits)?;
+    let right = chain(&device)?;
+    let close = |got: &[f32]| {
+        let mut pairs = got.iter().zip(&right);
+        pairs.all(|(got, wanted)| (got - wanted).abs() <= 1e-6)
+    };
+    // That it was right on this very device is no excuse.
+    for device in [device, open(limits)?] {
+        let before = device.stream_stats().n_dispatches;
+        let got = chain(&spoiled(&device, affekt::fuse::FUSED))?;
+        assert!(close(&got), "{:?} instead of {:?}", &got[..4], &right[..4]);
+        assert!(device.stream_stats().n_dispatches - before >= 3);
+        match chain(&spoiled(&device, "gelu")) {
+            // The chain is not spoiled, and runs as one.
+            Ok(got) => assert!(close(&got)),
+            Err(error) => return Err(error.to_string().into()),
+        }
+        let x = Tensor::from_slice(&spoiled(&device, "gelu"), &[0.5f32; 8], [8])?;
+        match x.gelu()?.to_vec::<f32>() {
+            Err(Error::KernelWrong { op: "gelu", .. }) => {}
+            other => return Err(format!("{other:?}").into()),
+        }
+        // Nobody remembers.
+        assert_eq!(chain(&device)?, right);
+    }
+    Ok(())
+}
+
+/// As few samples as there can be: times are not looked at.
+fn hasty() -> Budget {
+    Budget {
+        min_samples: 1,
+        min_secs: 0.0,
+        max_samples: 1,
+        ..Budget::default()
+    }
+}
+
+fn a_lost_device_leaves(limits: Limits) -> Result<(), Failed> {
+    let device = open(limits)?;
+    let settings = Settings {
+        rows: rows::subjects(Some("softmax/rows_of_32")),
+        steps: Vec::new(),
+        budget: hasty(),
+        step_budget: hasty(),
+        baseline: None,
+    };
+    let environment = Environment::of(&device, limits);
+    let machine = run(&device, environment, &settings, &mut |event| {
+        if matches!(event, Event::Row(_)) {
+            device.destroy();
+        }
+        ControlFlow::Continue(())
+    })?;
+    let names = |machine: &Machine| -> Vec<String> { machine.rows.iter().map(Row::name).collect() };
+    assert_eq!(names(&machine), ["log_softmax/rows_of_32"]);
+    assert_eq!(machine.health.missing, ["softmax/rows_of_32"]);
+    let lost = machine.health.lost.clone().unwrap_or_default();
+    assert!(lost.contains("destroyed on purpose"), "{lost}");
+    assert!(machine.ceilings.is_some());
+    let page = page::html(&Report::new(vec![machine.clone()]));
+    assert!(page.contains("ended early:</span>") && page.contains("1 case missing: softmax/"));
+    // It is read again.
+    let folder = Folder::new(&format!("lost-{limits:?}"));
+    let file = folder.0.join("lost.json");
+    Report::new(vec![machine.clone()]).write(&file)?;
+    let read = &Report::read(&file)?.machines[0];
+    assert_eq!(names(read), names(&machine));
+    assert_eq!(read.health.lost, machine.health.lost);
+    Ok(())
+}
+
+/// What was settled is in the hands of whoever keeps it when the device goes.
+fn tuning_tells_of_each_plan(limits: Limits) -> Result<(), Failed> {
+    let device = open(limits)?;
+    let folder = Folder::new(&format!("tuning-{limits:?}"));
+    let file = folder.0.join("plans.json");
+    let subjects = rows::subjects(Some("softmax/rows"));
+    assert!(subjects.len() > 2);
+    let mut n_settled = 0;
+    let tuned = tune(&device, &subjects, Duration::from_secs(600), &mut |event| {
+        if let tune::Event::Found { table, .. } = event {
+            table.write(&file).expect("the folder can be written");
+            n_settled += 1;
+            device.destroy();
+        }
+    });
+    assert!(matches!(tuned, Err(Error::DeviceLost { .. })), "{tuned:?}");
+    assert_eq!(n_settled, 1);
+    PlanTable::read(&file)?;
+    Ok(())
+}
+
+fn rungs_are_timed_in_turns(limits: Limits) -> Result<(), Failed> {
+    let device = open(limits)?;
+    let settings = rungs::Settings {
+        budget: Budget {
+            min_samples: 3,
+            min_secs: 0.0,
+            max_samples: 3,
+            ..Budget::default()
+        },
+        limit: 10.0,
+        margin: 0.05,
+    };
+    let subjects = rows::all_subjects(Some("softmax/"));
+    let subject = |name: &str| subjects.iter().find(|s| s.name() == name);
+    let subject = subject("softmax/rows_of_32").expect("softmax registers it");
+    let ladder = rungs::ladder(&device, subject, Role::Forward, &settings)?;
+    let ladder = ladder.expect("softmax has several rungs");
+    assert_eq!(ladder.detail, None);
+    assert_eq!(ladder.rungs.iter().filter(|r| r.chosen).count(), 1);
+    assert_eq!(ladder.rungs.iter().filter(|r| r.naive).count(), 1);
+    for rung in &ladder.rungs {
+        let timing = rung
+            .timing
+            .unwrap_or_else(|| panic!("{rung:?} has no time"));
+        assert_eq!(timing.n, 3);
+        let ratio = rung.chosen_over_this.expect("both have times");
+        assert!(ratio.low <= ratio.value && ratio.value <= ratio.high);
+    }
+    // Nothing is quick enough.
+    let hurried = rungs::Settings {
+        limit: 1e-9,
+        ..settings
+    };
+    let ladder = rungs::ladder(&device, subject, Role::Forward, &hurried)?;
+    for rung in ladder.expect("it has several rungs").rungs {
+        let reason = rung.skipped.expect("it takes too long");
+        assert!(reason.contains("the limit is"), "{reason}");
     }
     Ok(())
 }

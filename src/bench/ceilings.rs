@@ -33,7 +33,10 @@ const WORKING_SETS: [u64; 7] = [
 const MOVED: u64 = 32 << 20;
 /// Quads per invocation that are tried; the best is the ceiling. Many independent ones hide latency on a GPU; on a software
 /// driver eight quads of accumulators do not fit the registers.
+/// What only reads is tried with many as well, one after the other: it adds what it has read and looks at the sum, which on a
+/// software driver costs more than a load.
 const MEMORY_QUADS: [u32; 2] = [1, 4];
+const READ_QUADS: [u32; 3] = [1, 4, 16];
 const ARITHMETIC_QUADS: [u32; 2] = [2, 8];
 /// Dispatches per submission whose cost is measured.
 const LAUNCHES: [u32; 4] = [1, 16, 64, 256];
@@ -64,12 +67,24 @@ struct MultiplyAddParams {
 pub fn kernels() -> Vec<Kernel> {
     let memory = ["copy_memory", "read_memory", "write_memory"]
         .into_iter()
-        .flat_map(|entry| MEMORY_QUADS.map(|quads| kernel(entry, quads, Elem::F32)));
+        .flat_map(|entry| {
+            quads_of(entry)
+                .iter()
+                .map(move |quads| kernel(entry, *quads, Elem::F32))
+        });
     let arithmetic = [Elem::F32, Elem::F16]
         .into_iter()
         .flat_map(|elem| ARITHMETIC_QUADS.map(|quads| kernel("multiply_add", quads, elem)));
     let launch = kernel("nothing", 1, Elem::F32);
     memory.chain(arithmetic).chain([launch]).collect()
+}
+
+/// Quads per invocation that a kernel which moves memory is tried with.
+fn quads_of(entry: &str) -> &'static [u32] {
+    match entry {
+        "read_memory" => &READ_QUADS,
+        _ => &MEMORY_QUADS,
+    }
 }
 
 fn kernel(entry: &'static str, quads: u32, elem: Elem) -> Kernel {
@@ -125,6 +140,14 @@ pub fn measure(device: &Device, budget: &Budget, show: &mut dyn FnMut(&str)) -> 
         .iter()
         .map(|n| launch_point(device, *n, budget))
         .collect::<Result<_>>()?;
+    let launch_on_device = match device.caps().timestamps {
+        true => LAUNCHES
+            .iter()
+            .filter(|n| **n <= BATCH)
+            .map(|n| launch_on_device(device, *n, budget))
+            .collect::<Result<_>>()?,
+        false => Vec::new(),
+    };
     show("transfers");
     let (upload_gb_s, download_gb_s) = transfers(device, budget)?;
     show("readback");
@@ -133,6 +156,7 @@ pub fn measure(device: &Device, budget: &Budget, show: &mut dyn FnMut(&str)) -> 
         f32_gflop_s,
         f16_gflop_s,
         launch,
+        launch_on_device,
         upload_gb_s,
         download_gb_s,
         readback: readback(device)?,
@@ -160,7 +184,9 @@ pub fn copy_secs(device: &Device, bytes: u64, budget: &Budget) -> Result<f64> {
 
 /// The best of the kernels that move memory so.
 fn memory_rate(device: &Device, entry: &'static str, bytes: u64, budget: &Budget) -> Result<f64> {
-    let rates = MEMORY_QUADS.map(|quads| memory_rate_by(device, entry, quads, bytes, budget));
+    let rates = quads_of(entry)
+        .iter()
+        .map(|quads| memory_rate_by(device, entry, *quads, bytes, budget));
     rates
         .into_iter()
         .try_fold(0.0, |best: f64, rate| Ok(best.max(rate?)))
@@ -277,6 +303,21 @@ fn launch_point(device: &Device, n_dispatches: u32, budget: &Budget) -> Result<L
     })
 }
 
+/// Time on the device of so many dispatches of an empty kernel in one pass, as kernels are timed.
+fn launch_on_device(device: &Device, n_dispatches: u32, budget: &Budget) -> Result<LaunchPoint> {
+    let y = Tensor::empty(device, DType::F32, Shape::of(&[1]))?;
+    let pipeline = device.pipeline(&kernel("nothing", 1, Elem::F32))?;
+    let pass = || {
+        (0..n_dispatches).try_for_each(|_| dispatch_compiled(device, &pipeline, &[], &[&y], &(), 1))
+    };
+    pass()?;
+    let timing = Clock::Timestamps.time(device, budget, u64::from(n_dispatches), pass)?;
+    Ok(LaunchPoint {
+        n_dispatches,
+        secs: timing.median / f64::from(n_dispatches),
+    })
+}
+
 fn transfers(device: &Device, budget: &Budget) -> Result<(f64, f64)> {
     let data: Vec<f32> = (0..TRANSFER / 4).map(|i| i as f32).collect();
     let up = sample(budget, || {
@@ -334,7 +375,9 @@ impl Ceilings {
         self.f32_gflop_s = self.f32_gflop_s.max(other.f32_gflop_s);
         let rates = [self.f16_gflop_s, other.f16_gflop_s];
         self.f16_gflop_s = rates.into_iter().flatten().reduce(f64::max);
-        for (own, other) in self.launch.iter_mut().zip(&other.launch) {
+        let launches = self.launch.iter_mut().zip(&other.launch);
+        let on_device = self.launch_on_device.iter_mut();
+        for (own, other) in launches.chain(on_device.zip(&other.launch_on_device)) {
             own.secs = own.secs.min(other.secs);
         }
         self.upload_gb_s = self.upload_gb_s.max(other.upload_gb_s);
@@ -344,29 +387,87 @@ impl Ceilings {
         }
     }
 
-    /// Bytes per second that a copy of this working set reaches: between the points of the curve in proportion to the
-    /// logarithm of the size, beyond its ends as at them.
-    pub fn copy_bytes_per_sec(&self, bytes: u64) -> Option<f64> {
+    /// Seconds in which so many bytes can be read and so many written, by the curves at the working set of both.
+    ///
+    /// As much as is both read and written moves as a copy does. The rest is read or written alone, as fast as the kernels
+    /// that only read or write, or as a copy where that is faster: what is read alone takes no longer than if half of it
+    /// were written. `None` without a curve.
+    pub fn memory_secs(&self, read: u64, written: u64) -> Option<f64> {
+        let set = read + written;
+        let copy = self.bytes_per_sec(set, |p| p.copy_gb_s)?;
+        let reading = self.bytes_per_sec(set, |p| p.read_gb_s)?.max(copy);
+        let writing = self.bytes_per_sec(set, |p| p.write_gb_s)?.max(copy);
+        let both = read.min(written);
+        let secs = |bytes: u64, rate: f64| bytes as f64 / rate;
+        Some(secs(2 * both, copy) + secs(read - both, reading) + secs(written - both, writing))
+    }
+
+    /// A rate at this working set: between the points of the curve in proportion to the logarithm of the size, beyond its
+    /// ends as at them.
+    fn bytes_per_sec(&self, bytes: u64, of: fn(&MemoryPoint) -> f64) -> Option<f64> {
         let place = |p: &MemoryPoint| (p.bytes as f64).ln();
         let at = (bytes.max(1) as f64).ln();
         let after = self.memory.iter().position(|p| place(p) >= at);
         let rate = match after {
-            None => self.memory.last()?.copy_gb_s,
-            Some(0) => self.memory[0].copy_gb_s,
+            None => of(self.memory.last()?),
+            Some(0) => of(&self.memory[0]),
             Some(i) => {
                 let (a, b) = (&self.memory[i - 1], &self.memory[i]);
                 let share = (at - place(a)) / (place(b) - place(a));
-                a.copy_gb_s + share * (b.copy_gb_s - a.copy_gb_s)
+                of(a) + share * (of(b) - of(a))
             }
         };
         Some(rate * 1e9)
     }
 
-    /// Seconds that a dispatch costs where many share a submission.
-    pub fn launch_secs(&self) -> f64 {
-        self.launch
-            .iter()
-            .map(|p| p.secs)
-            .fold(f64::INFINITY, f64::min)
+    /// Seconds that a dispatch costs at least where many go together: on the device, or by wall clock. 0 where that was not
+    /// measured.
+    pub fn launch_secs(&self, on_device: bool) -> f64 {
+        let points = match on_device {
+            true => &self.launch_on_device,
+            false => &self.launch,
+        };
+        let least = points.iter().map(|p| p.secs).reduce(f64::min);
+        least.unwrap_or(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ceilings() -> Ceilings {
+        let point = |bytes, copy_gb_s, read_gb_s, write_gb_s| MemoryPoint {
+            bytes,
+            copy_gb_s,
+            read_gb_s,
+            write_gb_s,
+        };
+        Ceilings {
+            memory: vec![
+                point(1 << 10, 40.0, 80.0, 20.0),
+                point(1 << 20, 10.0, 20.0, 5.0),
+            ],
+            ..Ceilings::default()
+        }
+    }
+
+    #[test]
+    fn the_curve_is_read_between_its_points_and_kept_beyond() {
+        let rate = |bytes| ceilings().bytes_per_sec(bytes, |p| p.copy_gb_s).unwrap() / 1e9;
+        assert_eq!([rate(1), rate(1 << 10), rate(1 << 30)], [40.0, 40.0, 10.0]);
+        assert!((rate(1 << 15) - 25.0).abs() < 1e-9);
+        assert_eq!(Ceilings::default().memory_secs(1, 1), None);
+    }
+
+    #[test]
+    fn what_is_read_alone_is_rated_by_reading() {
+        let n = 1 << 30;
+        let secs = |read, written| 1e9 * ceilings().memory_secs(read, written).unwrap() / n as f64;
+        assert_eq!(secs(n, n), 2.0 / 10.0);
+        assert_eq!(secs(n, 0), 1.0 / 20.0);
+        assert!((secs(3 * n, n) - (2.0 / 10.0 + 2.0 / 20.0)).abs() < 1e-12);
+        // A kernel that only writes and is slower than a copy is no witness.
+        assert_eq!(secs(0, n), 1.0 / 10.0);
     }
 }

@@ -63,17 +63,28 @@ impl Clock {
 
     /// Seconds per call of one sample of `repeats`.
     fn once(self, device: &Device, repeats: u64, call: &dyn Fn() -> Result<()>) -> Result<f64> {
-        let work = || (0..repeats).try_for_each(|_| call());
-        let secs = match self {
-            Clock::Timestamps => device.time_on_device(work)? * 1e-9,
+        let secs = self.sample(device, || (0..repeats).try_for_each(|_| call()))?;
+        Ok(secs / repeats as f64)
+    }
+
+    /// Seconds of the work, once. 0, which [`Samples`] throws away, where the device's clock says more than the host's: a
+    /// timestamp that was not written holds whatever was there.
+    pub(super) fn sample(self, device: &Device, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+        let begin = Instant::now();
+        let on_device = match self {
+            Clock::Timestamps => Some(device.time_on_device(work)? * 1e-9),
             Clock::Wall => {
-                let begin = Instant::now();
                 work()?;
                 device.wait()?;
-                begin.elapsed().as_secs_f64()
+                None
             }
         };
-        Ok(secs / repeats as f64)
+        let waited = begin.elapsed().as_secs_f64();
+        Ok(match on_device {
+            None => waited,
+            Some(secs) if secs <= waited => secs,
+            Some(_) => 0.0,
+        })
     }
 }
 

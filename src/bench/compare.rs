@@ -1,7 +1,9 @@
 //! Results of several machines, or of one machine at several times, row by row.
 
-use crate::bench::report::{Machine, RowVerdict, Timing};
-use crate::bench::statistics::Ratio;
+use std::collections::HashMap;
+
+use crate::bench::report::{Beside, Change, Machine, RowVerdict, Timing};
+use crate::bench::statistics::{Ratio, quantile};
 use crate::error::{Error, Result};
 
 /// One row of all machines.
@@ -104,41 +106,149 @@ fn findings(machine: &Machine) -> impl Iterator<Item = (String, String, Found)> 
             wall: step.median.and(step.step),
         };
         let sizes = format!("{}, batch {}", step.config, step.batch);
-        (format!("step/{}", step.model), sizes, found)
+        (step.name(), sizes, found)
     });
     rows.chain(steps)
 }
 
-/// The rows in which the second machine is slower than the first beyond spread and margin, or no longer right, with a word
-/// on those that have no time any more.
-pub fn regressions(lines: &[Line], margin: f64) -> Vec<String> {
-    let worse = |line: &Line| {
-        let [Some(old), new] = line.cells.as_slice() else {
+/// Most that is taken off for a machine that is slower as a whole: a kernel that takes twice as long must not pass.
+const MOST_SLACK: f64 = 1.5;
+
+/// An earlier run of the same adapter.
+pub struct Baseline {
+    pub machine: Machine,
+    /// How much slower is no regression yet (0.05: five hundredths), whatever the spread.
+    pub margin: f64,
+}
+
+impl Baseline {
+    /// How much slower the ceilings of `machine` are than those of the baseline, 1 to [`MOST_SLACK`]: the machine as a whole is slower
+    /// then, not a kernel. The median of all rates, so that one that was disturbed excuses nothing.
+    fn slack(&self, machine: &Machine) -> f64 {
+        let (Some(old), Some(new)) = (&self.machine.ceilings, &machine.ceilings) else {
+            return 1.0;
+        };
+        let copies = old.memory.iter().filter_map(|old| {
+            let new = new.memory.iter().find(|new| new.bytes == old.bytes)?;
+            Some(old.copy_gb_s / new.copy_gb_s)
+        });
+        let arithmetic = old.f32_gflop_s / new.f32_gflop_s;
+        let ratios = copies.chain([arithmetic]);
+        let mut ratios: Vec<f64> = ratios.filter(|r| r.is_finite()).collect();
+        ratios.sort_by(f64::total_cmp);
+        match ratios.is_empty() {
+            true => 1.0,
+            false => quantile(&ratios, 0.5).clamp(1.0, MOST_SLACK),
+        }
+    }
+
+    /// What became of each row and step: where it stands in a line of [`align`], and how.
+    fn changes(&self, machine: &Machine) -> Result<Vec<(Line, Change)>> {
+        let slack = self.slack(machine);
+        let lines = align(&[&self.machine, machine])?;
+        let changes = lines.into_iter().filter_map(|line| {
+            let change = self.change(&line, slack)?;
+            Some((line, change))
+        });
+        Ok(changes.collect())
+    }
+
+    /// `None` where the new machine does not have the row: another choice of rows is no regression.
+    fn change(&self, line: &Line, slack: f64) -> Option<Change> {
+        let [old, Some(new)] = line.cells.as_slice() else {
             return None;
         };
-        if old.verdict != RowVerdict::Right {
-            return None;
+        let was_right = old.as_ref().is_some_and(|c| c.verdict == RowVerdict::Right);
+        Some(match (new.verdict, new.ratio.map(|r| r.over(slack))) {
+            _ if !was_right => Change::New,
+            (RowVerdict::Wrong, _) => Change::Wrong,
+            (RowVerdict::Skipped, _) => Change::Skipped,
+            (RowVerdict::Right, Some(ratio)) if ratio.is_slower(self.margin) => Change::Slower,
+            (RowVerdict::Right, Some(ratio)) if ratio.is_faster() => Change::Faster,
+            (RowVerdict::Right, Some(_)) => Change::Equal,
+            (RowVerdict::Right, None) => Change::New,
+        })
+    }
+
+    /// Names of the rows and steps that are slower as it looks now.
+    ///
+    /// Errors: those of [`align`].
+    pub fn suspects(&self, machine: &Machine) -> Result<Vec<String>> {
+        let changes = self.changes(machine)?.into_iter();
+        let slower = changes.filter(|(_, change)| *change == Change::Slower);
+        Ok(slower.map(|(line, _)| line.name).collect())
+    }
+
+    /// Notes in every row and step how it stands to the baseline. Rounds that are noted stay.
+    ///
+    /// Errors: those of [`align`].
+    pub fn judge(&self, machine: &mut Machine) -> Result<()> {
+        machine.health.slack = Some(self.slack(machine));
+        let places = places_of(machine);
+        for (line, change) in self.changes(machine)? {
+            let [old, new] = line.cells.as_slice() else {
+                continue;
+            };
+            let median = old.as_ref().and_then(|c| c.timing).map(|t| t.median);
+            let ratio = new.as_ref().and_then(|c| c.ratio);
+            let slot = places[&line.name].of(machine);
+            let rounds = slot.take().map_or(Vec::new(), |b| b.rounds);
+            *slot = Some(Beside {
+                change,
+                median,
+                ratio: ratio.filter(Ratio::is_sound),
+                rounds,
+            });
         }
-        match new.as_ref().map(|c| c.verdict) {
-            Some(RowVerdict::Right) => {
-                let ratio = new.as_ref().and_then(|c| c.ratio);
-                ratio
-                    .is_some_and(|r| r.is_slower(margin))
-                    .then(|| line.name.clone())
-            }
-            Some(RowVerdict::Wrong) => Some(format!("{} (wrong)", line.name)),
-            Some(RowVerdict::Skipped) => Some(format!("{} (skipped)", line.name)),
-            // Another choice of rows is no regression.
-            None => None,
+        Ok(())
+    }
+}
+
+/// A row or a step by its place.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    Row(usize),
+    Step(usize),
+}
+
+impl Place {
+    /// Where the comparison with a baseline is kept.
+    pub(super) fn of(self, machine: &mut Machine) -> &mut Option<Beside> {
+        match self {
+            Place::Row(i) => &mut machine.rows[i].beside,
+            Place::Step(i) => &mut machine.steps[i].beside,
         }
-    };
-    lines.iter().filter_map(worse).collect()
+    }
+}
+
+pub(super) fn places_of(machine: &Machine) -> HashMap<String, Place> {
+    let rows = machine.rows.iter().enumerate();
+    let steps = machine.steps.iter().enumerate();
+    rows.map(|(i, row)| (row.name(), Place::Row(i)))
+        .chain(steps.map(|(i, step)| (step.name(), Place::Step(i))))
+        .collect()
+}
+
+/// The rows and steps that [`Baseline::judge`] found slower than the baseline in every round, or no longer right, with a
+/// word on those that have no time any more.
+pub fn regressions(machine: &Machine) -> Vec<String> {
+    let rows = machine.rows.iter().map(|r| (r.name(), &r.beside));
+    let steps = machine.steps.iter().map(|s| (s.name(), &s.beside));
+    let worse = rows.chain(steps).filter_map(|(name, beside)| {
+        let change = beside.as_ref()?.change;
+        match change {
+            Change::Slower => Some(name),
+            change if change.is_regression() => Some(format!("{name} ({})", change.name())),
+            _ => None,
+        }
+    });
+    worse.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::report::{Environment, Health, Row};
+    use crate::bench::report::{Ceilings, Row};
 
     fn row(case: &str, shapes: &str, median: f64) -> Row {
         let timing = Timing {
@@ -159,11 +269,8 @@ mod tests {
 
     fn machine(rows: Vec<Row>) -> Machine {
         Machine {
-            environment: Environment::default(),
-            ceilings: None,
             rows,
-            steps: Vec::new(),
-            health: Health::default(),
+            ..Machine::default()
         }
     }
 
@@ -189,11 +296,49 @@ mod tests {
             lines[1].cells[1].as_ref().unwrap().ratio.unwrap().value,
             2.0
         );
-        assert_eq!(regressions(&lines, 0.05), ["sum/b", "sum/c (wrong)"]);
-        assert_eq!(
-            regressions(&align(&[&new, &old]).unwrap(), 0.05),
-            Vec::<String>::new()
-        );
+        let judged = |machine: &Machine, new: &Machine| {
+            let baseline = Baseline {
+                machine: machine.clone(),
+                margin: 0.05,
+            };
+            let mut new = new.clone();
+            baseline.judge(&mut new).unwrap();
+            new
+        };
+        let after = judged(&old, &new);
+        assert_eq!(regressions(&after), ["sum/b", "sum/c (wrong)"]);
+        let changes: Vec<&str> = after
+            .rows
+            .iter()
+            .map(|r| r.beside.as_ref().unwrap().change.name())
+            .collect();
+        assert_eq!(changes, ["slower", "wrong", "new"]);
+        let back = judged(&new, &old);
+        assert_eq!(regressions(&back), Vec::<String>::new());
+        assert_eq!(back.rows[1].beside.as_ref().unwrap().change, Change::Faster);
+    }
+
+    #[test]
+    fn a_machine_that_is_slower_as_a_whole_is_no_regression() {
+        let with = |median: f64, f32_gflop_s: f64| Machine {
+            ceilings: Some(Ceilings {
+                f32_gflop_s,
+                ..Ceilings::default()
+            }),
+            ..machine(vec![row("a", "", median)])
+        };
+        let suspects = |new: Machine| {
+            let baseline = Baseline {
+                machine: with(1.0, 100.0),
+                margin: 0.05,
+            };
+            baseline.suspects(&new).unwrap()
+        };
+        assert_eq!(suspects(with(1.4, 70.0)), Vec::<String>::new());
+        assert_eq!(suspects(with(2.0, 40.0)), ["sum/a"]);
+        assert_eq!(suspects(with(2.0, 80.0)), ["sum/a"]);
+        // A faster machine allows no less.
+        assert_eq!(suspects(with(1.02, 300.0)), Vec::<String>::new());
     }
 
     #[test]

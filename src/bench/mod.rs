@@ -9,6 +9,7 @@ pub mod page;
 pub mod report;
 pub mod rows;
 mod run;
+pub mod rungs;
 pub mod statistics;
 pub mod steps;
 pub mod tune;

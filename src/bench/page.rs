@@ -5,6 +5,7 @@
 
 mod bars;
 mod chart;
+mod ladders;
 mod memory;
 mod roofline;
 mod rows;
@@ -42,7 +43,14 @@ pub fn html(report: &Report) -> String {
         if !ceilings.is_empty() {
             section(&mut body, "What the adapter can do", &ceilings);
         }
-        kernels(&mut body, machines, &who, &groups);
+        let ladders = ladders::html(machines, &who);
+        // A run of rungs alone has no rows to miss.
+        if !groups.is_empty() || ladders.is_none() {
+            kernels(&mut body, machines, &who, &groups);
+        }
+        if let Some(ladders) = ladders {
+            section(&mut body, "Rungs", &ladders);
+        }
         if let Some(steps) = steps::html(machines, &who) {
             section(&mut body, "Training steps", &steps);
         }
@@ -182,7 +190,10 @@ fn lead(machines: &[Machine], groups: &[Group]) -> String {
         Some(took) => format!(", measured in {}", secs(took)),
         None => String::new(),
     };
-    let kernels = counted(groups.len(), "case");
+    let kernels = match machines.iter().map(|m| m.ladders.len()).sum() {
+        n if groups.is_empty() && n > 0 => counted(n, "ladder"),
+        _ => counted(groups.len(), "case"),
+    };
     match machines {
         [] => "A file of results without any.".to_string(),
         [one] if one.ceilings.is_some() => {
@@ -238,6 +249,26 @@ fn tiles(machines: &[Machine], m: usize, groups: &[Group]) -> Vec<(String, Strin
             ));
         }
     }
+    let above = machine.rows.iter().filter(|r| r.is_above_ceiling()).count();
+    if above > 0 {
+        tiles.push((
+            "above the ceiling".to_string(),
+            format!("<span class=\"bad\">{above}</span>"),
+        ));
+    }
+    let slower = machine
+        .rows
+        .iter()
+        .filter_map(|r| r.beside.as_ref())
+        .chain(machine.steps.iter().filter_map(|s| s.beside.as_ref()))
+        .filter(|b| b.change.is_regression())
+        .count();
+    if slower > 0 {
+        tiles.push((
+            "worse than the baseline".to_string(),
+            format!("<span class=\"bad\">{slower}</span>"),
+        ));
+    }
     let mut percents: Vec<f64> = machine
         .rows
         .iter()
@@ -291,6 +322,20 @@ fn clock(machine: &Machine) -> String {
 fn steadiness(machine: &Machine) -> String {
     let health = &machine.health;
     let mut parts = Vec::new();
+    if let Some(reason) = &health.lost {
+        parts.push(format!(
+            "<span class=\"bad\">ended early:</span> {}; {} missing: {}",
+            escape(reason),
+            counted(health.missing.len(), "case"),
+            escape(&health.missing.join(", "))
+        ));
+    }
+    if let Some(slack) = health.slack.filter(|s| s.is_finite() && *s > 1.005) {
+        parts.push(format!(
+            "ceilings {}× as slow as those of the baseline, by which ratios to it are divided before they are judged",
+            three(slack)
+        ));
+    }
     if let Some(slowdown) = positive(Some(health.slowdown)) {
         let words = format!("after the run {}× the time of before", three(slowdown));
         parts.push(match health.throttled {
@@ -456,7 +501,8 @@ fn kernels(body: &mut String, machines: &[Machine], who: &[Who], groups: &[Group
         if let Some(bars) = bars::of_ceiling(machine) {
             let note = format!(
                 "<p class=\"note\">Percent of what the ceilings allow for the case's compulsory bytes and \
-                 operations, coloured by what bounds it: {}</p>\n",
+                 operations, coloured by what bounds it: {} A case above 100 % has a ceiling that was measured too \
+                 low, or work that is counted too high.</p>\n",
                 bound_legend()
             );
             section(

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bench::statistics::Ratio;
 pub use crate::check::Environment;
 use crate::disk::write_by_rename;
 use crate::error::{Error, Result};
@@ -25,7 +26,7 @@ pub struct Report {
 }
 
 /// One run of one engine on one adapter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Machine {
     pub environment: Environment,
     /// `None` where an engine other than this one ran.
@@ -34,6 +35,9 @@ pub struct Machine {
     pub rows: Vec<Row>,
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// Of `--rungs`: what each rung takes on each case that has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ladders: Vec<Ladder>,
     #[serde(default)]
     pub health: Health,
 }
@@ -48,8 +52,11 @@ pub struct Ceilings {
     pub f32_gflop_s: f64,
     /// `None` where kernels may not use f16.
     pub f16_gflop_s: Option<f64>,
-    /// What a dispatch of an empty kernel costs, by dispatches per submission.
+    /// What a dispatch of an empty kernel costs by wall clock, submission and waiting included, by dispatches per
+    /// submission.
     pub launch: Vec<LaunchPoint>,
+    /// The same by the device's timestamps, by dispatches of one pass; empty where it has none.
+    pub launch_on_device: Vec<LaunchPoint>,
     pub upload_gb_s: f64,
     pub download_gb_s: f64,
     /// From asking for one number to having it.
@@ -67,7 +74,7 @@ pub struct MemoryPoint {
     pub write_gb_s: f64,
 }
 
-/// Seconds per dispatch, by wall clock, submission and waiting included.
+/// Seconds per dispatch, where so many go together.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct LaunchPoint {
     pub n_dispatches: u32,
@@ -141,6 +148,9 @@ pub struct Row {
     /// Compulsory: inputs read once, outputs written once.
     #[serde(default)]
     pub bytes: u64,
+    /// Those of `bytes` that are written.
+    #[serde(default)]
+    pub written_bytes: u64,
     #[serde(default)]
     pub flops: u64,
     #[serde(default)]
@@ -150,6 +160,9 @@ pub struct Row {
     /// Of what the ceilings allow, 0 to 100.
     #[serde(default)]
     pub percent: Option<f64>,
+    /// `percent` is above 100: the ceiling was measured too low, or the row's work is counted too high.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub above_ceiling: bool,
     #[serde(default)]
     pub bound: Option<Bound>,
     /// Most bytes in use during a call beside inputs and outputs.
@@ -164,9 +177,102 @@ pub struct Row {
     /// The spread is wide, or the end differs from the beginning.
     #[serde(default)]
     pub noisy: bool,
+    /// Of `--baseline`: this row beside that of the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A row or a step beside that of a baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    pub change: Change,
+    /// Seconds of the baseline.
+    #[serde(default)]
+    pub median: Option<f64>,
+    /// Time over that of the baseline, with the interval that the spreads allow; `None` without two times.
+    #[serde(default)]
+    pub ratio: Option<Ratio>,
+    /// Medians of all rounds, where a suspicion was looked at again; the best one stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rounds: Vec<f64>,
+}
+
+/// How a row stands to that of a baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Beyond the interval.
+    Faster,
+    /// The interval or the margin explains the difference.
+    Equal,
+    /// Beyond interval and margin in every round.
+    Slower,
+    /// Right in the baseline and wrong now.
+    Wrong,
+    /// Right in the baseline and skipped now.
+    Skipped,
+    /// Not in the baseline, or without a right result there.
+    New,
+}
+
+impl Change {
+    pub fn name(self) -> &'static str {
+        match self {
+            Change::Faster => "faster",
+            Change::Equal => "equal",
+            Change::Slower => "slower",
+            Change::Wrong => "wrong",
+            Change::Skipped => "skipped",
+            Change::New => "new",
+        }
+    }
+
+    pub fn is_regression(self) -> bool {
+        matches!(self, Change::Slower | Change::Wrong | Change::Skipped)
+    }
 }
 
 impl Row {
+    /// A row without a time.
+    pub fn without_time(op: &str, case: &str, shapes: String, verdict: RowVerdict) -> Self {
+        Row {
+            op: op.to_string(),
+            case: case.to_string(),
+            shapes,
+            verdict,
+            detail: None,
+            median: None,
+            gpu: None,
+            wall: None,
+            plan: None,
+            entries: Vec::new(),
+            dropped: Vec::new(),
+            n_dispatches: 0,
+            bytes: 0,
+            written_bytes: 0,
+            flops: 0,
+            gb_s: None,
+            gflop_s: None,
+            percent: None,
+            above_ceiling: false,
+            bound: None,
+            workspace_bytes: 0,
+            compile_cold: None,
+            compile_cached: None,
+            noisy: false,
+            beside: None,
+        }
+    }
+
+    /// Whether the row is faster than the ceiling says is possible.
+    pub fn is_above_ceiling(&self) -> bool {
+        self.percent.is_some_and(|p| p.is_finite() && p > 100.0)
+    }
+
     /// `matmul/512`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.op, self.case)
@@ -211,6 +317,76 @@ pub struct Step {
     /// Most bytes of the pool in use.
     #[serde(default)]
     pub peak_bytes: u64,
+    /// Kernels that were found wrong on this adapter and are not used, each with what was found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
+    /// Of `--baseline`: this step beside that of the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
+}
+
+impl Step {
+    /// `step/speech-swin`.
+    pub fn name(&self) -> String {
+        format!("step/{}", self.model)
+    }
+}
+
+/// Every rung of one role on one case, timed in turns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ladder {
+    pub op: String,
+    pub case: String,
+    pub shapes: String,
+    /// `forward`, or `backward`: the backward pass alone.
+    pub role: String,
+    /// Whether times are by the device's timestamps.
+    pub on_device: bool,
+    pub rungs: Vec<Rung>,
+    /// Why none was timed.
+    #[serde(default)]
+    pub detail: Option<String>,
+}
+
+/// One rung of a [`Ladder`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rung {
+    /// `naive`, `tiled`, …
+    pub rung: String,
+    /// Entry points that a call of it dispatches.
+    pub entries: Vec<String>,
+    /// Whether the plan takes it for this case.
+    pub chosen: bool,
+    /// Whether it is the plain kernel, which is called like the operator and is the oracle of the others on the device.
+    #[serde(default)]
+    pub naive: bool,
+    #[serde(default)]
+    pub timing: Option<Timing>,
+    /// Time of the chosen rung over that of this one, with the interval that the spreads allow.
+    #[serde(default)]
+    pub chosen_over_this: Option<Ratio>,
+    /// Why it was not timed.
+    #[serde(default)]
+    pub skipped: Option<String>,
+}
+
+impl Ladder {
+    /// `softmax/rows_of_32 forward`.
+    pub fn name(&self) -> String {
+        format!("{}/{} {}", self.op, self.case, self.role)
+    }
+
+    pub fn chosen(&self) -> Option<&Rung> {
+        self.rungs.iter().find(|r| r.chosen)
+    }
+
+    /// The rungs that are faster than the chosen one beyond interval and margin.
+    pub fn faster(&self, margin: f64) -> impl Iterator<Item = (&Rung, Ratio)> {
+        self.rungs.iter().filter_map(move |rung| {
+            let ratio = rung.chosen_over_this?;
+            (!rung.chosen && ratio.is_slower(margin)).then_some((rung, ratio))
+        })
+    }
 }
 
 /// Whether the numbers can be believed.
@@ -225,10 +401,37 @@ pub struct Health {
     pub throttled: bool,
     pub n_noisy: usize,
     pub n_discarded: usize,
+    /// Of `--baseline`: how much slower this adapter's ceilings are than the baseline's. Ratios are judged after division by
+    /// it: a machine that others use is no regression of a kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slack: Option<f64>,
     /// Rows that were skipped, each with the reason.
     pub skipped: Vec<String>,
+    /// What ended the run before its end, if something did: what was measured until then is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+    /// Rows and steps that the run did not come to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     /// The whole run.
     pub seconds: f64,
+}
+
+impl Machine {
+    /// Leaves the rows and steps whose name contains the filter.
+    pub fn keep(&mut self, filter: &str) {
+        self.rows.retain(|row| row.name().contains(filter));
+        self.steps.retain(|step| step.name().contains(filter));
+        self.ladders.retain(|ladder| ladder.name().contains(filter));
+        let health = &mut self.health;
+        health.skipped.retain(|line| line.contains(filter));
+        health.missing.retain(|name| name.contains(filter));
+        health.n_noisy = self.rows.iter().filter(|row| row.noisy).count();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.steps.is_empty() && self.ladders.is_empty()
+    }
 }
 
 impl Report {

@@ -7,14 +7,15 @@ use crate::bench::report::{Bound, Ceilings, Row, RowVerdict, Timing};
 use crate::bench::statistics::Budget;
 use crate::check::{Outcome, Property, Trial};
 use crate::error::{Error, Result};
+use crate::fuse::take_given_way;
 use crate::gpu::{Device, DeviceOptions};
 use crate::ops;
 use crate::ops::launch::Ledger;
-use crate::ops::op::{Attrs, Case, Op};
-use crate::ops::plan_table;
+use crate::ops::op::{Attrs, Case, Entry, Meta, Op, Role};
+use crate::ops::plan_table::{self, Choice};
 use crate::ops::probe::{inputs_of, upload};
 use crate::tensor::Tensor;
-use crate::verdict::{TRIAL, Verdict, Verdicts};
+use crate::verdict::{Verdict, Verdicts, trial_key};
 
 /// 90th over 10th percentile beyond which a row is called noisy.
 const WIDE: f64 = 1.5;
@@ -30,9 +31,15 @@ pub struct Subject {
 
 /// The bench cases whose name, `operator/case`, contains the filter.
 pub fn subjects(filter: Option<&str>) -> Vec<Subject> {
-    let all =
-        ops::all().flat_map(|op| op.cases().into_iter().map(move |case| Subject { op, case }));
-    all.filter(|s| s.case.bench)
+    let mut all = all_subjects(filter);
+    all.retain(|s| s.case.bench);
+    all
+}
+
+/// As [`subjects`], with the small cases that conformance looks at.
+pub fn all_subjects(filter: Option<&str>) -> Vec<Subject> {
+    ops::all()
+        .flat_map(|op| op.cases().into_iter().map(move |case| Subject { op, case }))
         .filter(|s| filter.is_none_or(|f| s.name().contains(f)))
         .collect()
 }
@@ -44,7 +51,7 @@ impl Subject {
     }
 
     /// Shapes and dtypes of the inputs that are there.
-    fn shapes(&self) -> String {
+    pub(super) fn shapes(&self) -> String {
         let words = self.case.inputs.iter().flatten();
         let words: Vec<String> = words.map(|s| format!("{}{:?}", s.dtype, s.shape)).collect();
         words.join(" ")
@@ -67,30 +74,46 @@ impl Subject {
             .collect()
     }
 
+    /// The inputs on the device; for a look at the backward pass they need gradients where one flows.
+    pub(super) fn upload_for(&self, device: &Device, role: Role) -> Result<Vec<Option<Tensor>>> {
+        self.upload(device)?
+            .into_iter()
+            .zip(self.op.signature().inputs)
+            .map(|(tensor, input)| match (tensor, role) {
+                (Some(t), Role::Vjp) if input.differentiable && t.dtype().is_float() => {
+                    t.requires_grad().map(Some)
+                }
+                (other, _) => Ok(other),
+            })
+            .collect()
+    }
+
+    /// The entry points of that role that this device can run and that this case could come to use.
+    pub(super) fn candidates(&self, device: &Device, role: Role) -> Vec<Entry> {
+        let mut entries = self.op.entries();
+        entries
+            .retain(|e| e.role == role && (e.needs)(device.caps()) && self.op.tries(e, &self.case));
+        entries
+    }
+
+    /// What was chosen in check mode since the ledger was cleared, of this role alone.
+    pub(super) fn chosen(&self, device: &Device, role: Role) -> Vec<Choice> {
+        let of_role = |(name, variant): &Choice| {
+            let entry = self.op.entry(name, *variant);
+            entry.is_some_and(|e| e.role == role)
+        };
+        Ledger::of(device)
+            .chosen()
+            .into_iter()
+            .filter(of_role)
+            .collect()
+    }
+
     fn empty_row(&self, verdict: RowVerdict, detail: Option<String>) -> Row {
+        let (op, case) = (self.op.signature().name, &self.case.label);
         Row {
-            op: self.op.signature().name.to_string(),
-            case: self.case.label.clone(),
-            shapes: self.shapes(),
-            verdict,
             detail,
-            median: None,
-            gpu: None,
-            wall: None,
-            plan: None,
-            entries: Vec::new(),
-            dropped: Vec::new(),
-            n_dispatches: 0,
-            bytes: 0,
-            flops: 0,
-            gb_s: None,
-            gflop_s: None,
-            percent: None,
-            bound: None,
-            workspace_bytes: 0,
-            compile_cold: None,
-            compile_cached: None,
-            noisy: false,
+            ..Row::without_time(op, case, self.shapes(), verdict)
         }
     }
 
@@ -120,6 +143,7 @@ impl Subject {
         let references: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
         let outputs = || ops::run(self.op, &references, &attrs);
         let call = || outputs()?.iter().try_for_each(Tensor::force);
+        let _ = take_given_way(device);
         // Verifies the entry points that the plan picks; the trial then looks at this very case.
         call()?;
         device.wait()?;
@@ -165,7 +189,9 @@ impl Subject {
         };
         let wall = Clock::Wall.time(device, &half, n_dispatches, call)?;
         let cost = self.op.cost(&metas, &attrs);
-        let dropped = self.dropped(device);
+        let written: u64 = self.op.infer(&metas, &attrs)?.iter().map(Meta::bytes).sum();
+        let mut dropped = self.dropped(device);
+        dropped.extend(take_given_way(device));
         let timing = gpu.unwrap_or(wall);
         let secs = timing.median;
         let mut row = Row {
@@ -184,6 +210,7 @@ impl Subject {
             dropped,
             n_dispatches,
             bytes: cost.bytes,
+            written_bytes: written.min(cost.bytes),
             flops: cost.flops,
             gb_s: Some(cost.bytes as f64 / secs / 1e9),
             gflop_s: (cost.flops > 0).then(|| cost.flops as f64 / secs / 1e9),
@@ -199,7 +226,7 @@ impl Subject {
     fn dropped(&self, device: &Device) -> Vec<String> {
         let own = format!("{}/", self.op.signature().name);
         let prefix = match device.mode().corrupt {
-            Some(spoiled) => format!("{TRIAL}{spoiled}/{own}"),
+            Some(spoiled) => trial_key(spoiled, &own),
             None => own,
         };
         let all = Verdicts::of(device).all();
@@ -247,38 +274,54 @@ impl Row {
     /// Sets what bounds it and how near to that it comes.
     pub(super) fn rate(&mut self, ceilings: &Ceilings) {
         if let Some(secs) = self.median {
-            let (bound, least) = attainable(ceilings, self.bytes, self.flops, self.n_dispatches);
+            let work = Work {
+                read_bytes: self.bytes - self.written_bytes,
+                written_bytes: self.written_bytes,
+                flops: self.flops,
+                n_dispatches: self.n_dispatches,
+                on_device: self.gpu.is_some(),
+            };
+            let (bound, least) = attainable(ceilings, &work);
             self.percent = Some(100.0 * least / secs);
             self.bound = Some(bound);
+            self.above_ceiling = self.is_above_ceiling();
         }
     }
 }
 
 /// `softmax_vec4`, with the number of the variant where it is one of several.
-fn entry_name(entry: &str, variant: u32) -> String {
+pub(super) fn entry_name(entry: &str, variant: u32) -> String {
     match variant {
         0 => entry.to_string(),
         variant => format!("{entry}.{variant}"),
     }
 }
 
+/// What a call cannot avoid.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Work {
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    pub flops: u64,
+    pub n_dispatches: u64,
+    /// Whether the time it is held against is by the device's timestamps: launching costs less there than by wall clock.
+    pub on_device: bool,
+}
+
 /// What stops a call, and the seconds it takes at least by the ceilings.
-pub fn attainable(ceilings: &Ceilings, bytes: u64, flops: u64, n_dispatches: u64) -> (Bound, f64) {
-    let memory = ceilings
-        .copy_bytes_per_sec(bytes)
-        .map_or(0.0, |rate| bytes as f64 / rate);
+pub fn attainable(ceilings: &Ceilings, work: &Work) -> (Bound, f64) {
+    let memory = ceilings.memory_secs(work.read_bytes, work.written_bytes);
     let compute = match ceilings.f32_gflop_s > 0.0 {
-        true => flops as f64 / (ceilings.f32_gflop_s * 1e9),
+        true => work.flops as f64 / (ceilings.f32_gflop_s * 1e9),
         false => 0.0,
     };
-    let launch = match ceilings.launch.is_empty() {
-        true => 0.0,
-        false => n_dispatches as f64 * ceilings.launch_secs(),
-    };
     let bounds = [
-        (Bound::Memory, memory),
+        (Bound::Memory, memory.unwrap_or(0.0)),
         (Bound::Compute, compute),
-        (Bound::Launch, launch),
+        (
+            Bound::Launch,
+            work.n_dispatches as f64 * ceilings.launch_secs(work.on_device),
+        ),
     ];
     bounds
         .into_iter()
@@ -302,31 +345,51 @@ mod tests {
             copy_gb_s,
             ..MemoryPoint::default()
         };
+        let launch = |secs| LaunchPoint {
+            n_dispatches: 64,
+            secs,
+        };
         Ceilings {
             memory: vec![point(1 << 10, 40.0), point(1 << 20, 10.0)],
             f32_gflop_s: 100.0,
-            launch: vec![LaunchPoint {
-                n_dispatches: 64,
-                secs: 1e-5,
-            }],
+            launch: vec![launch(1e-5)],
+            launch_on_device: vec![launch(1e-6)],
             ..Ceilings::default()
         }
     }
 
     #[test]
-    fn the_curve_is_read_between_its_points_and_kept_beyond() {
-        let rate = |bytes| ceilings().copy_bytes_per_sec(bytes).unwrap() / 1e9;
-        assert_eq!([rate(1), rate(1 << 10), rate(1 << 30)], [40.0, 40.0, 10.0]);
-        assert!((rate(1 << 15) - 25.0).abs() < 1e-9);
-        assert_eq!(Ceilings::default().copy_bytes_per_sec(1), None);
+    fn the_longest_of_three_times_bounds() {
+        let of = |bytes: u64, flops, on_device| {
+            let work = Work {
+                read_bytes: bytes / 2,
+                written_bytes: bytes / 2,
+                flops,
+                n_dispatches: 1,
+                on_device,
+            };
+            attainable(&ceilings(), &work)
+        };
+        assert_eq!(of(64, 64, false), (Bound::Launch, 1e-5));
+        // Time on the device is held against what launching takes there.
+        assert_eq!(of(64, 64, true), (Bound::Launch, 1e-6));
+        let megabytes = (10 << 20) as f64;
+        assert_eq!(of(10 << 20, 1, true), (Bound::Memory, megabytes / 10e9));
+        assert_eq!(of(64, 1 << 30, true).0, Bound::Compute);
     }
 
     #[test]
-    fn the_longest_of_three_times_bounds() {
-        let of = |bytes, flops| attainable(&ceilings(), bytes, flops, 1);
-        assert_eq!(of(64, 64), (Bound::Launch, 1e-5));
-        assert_eq!(of(10 << 20, 1), (Bound::Memory, (10 << 20) as f64 / 10e9));
-        assert_eq!(of(64, 1 << 30).0, Bound::Compute);
+    fn a_row_above_the_ceiling_says_so() {
+        let mut row = Row {
+            median: Some(1e-3),
+            bytes: 10 << 20,
+            ..Row::without_time("sum", "a", String::new(), RowVerdict::Right)
+        };
+        row.rate(&ceilings());
+        assert!(row.above_ceiling && row.percent.unwrap() > 104.0);
+        row.median = Some(1.1e-3);
+        row.rate(&ceilings());
+        assert!(!row.above_ceiling);
     }
 
     #[test]

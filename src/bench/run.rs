@@ -5,10 +5,13 @@ use std::time::Instant;
 
 use crate::bench::ceilings;
 use crate::bench::clock::Clock;
-use crate::bench::report::{Ceilings, Environment, Health, Machine, Row, RowVerdict, Step};
+use crate::bench::compare::{Baseline, places_of};
+use crate::bench::report::{
+    Beside, Ceilings, Change, Environment, Health, Machine, Row, RowVerdict, Step,
+};
 use crate::bench::statistics::Budget;
 use crate::bench::{rows, steps};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Device;
 
 /// Copying slower after the run than before by this much is called throttling. On a shared machine it differs by a tenth or
@@ -16,6 +19,9 @@ use crate::gpu::Device;
 const THROTTLED: f64 = 1.3;
 /// Working set whose copying is timed before and after: beyond the caches of most, short on all.
 const REFERENCE: u64 = 16 << 20;
+/// Most rounds in which a row that looks slower than the baseline is measured again: one after the rows, one after the
+/// training steps, the others at the end. A row is as fast as in its best round.
+const ROUNDS: usize = 6;
 
 /// What to run.
 pub struct Settings {
@@ -25,6 +31,8 @@ pub struct Settings {
     pub budget: Budget,
     /// For each part of a training step.
     pub step_budget: Budget,
+    /// What to hold rows and steps against. Those that look slower are measured again, on devices of their own.
+    pub baseline: Option<Baseline>,
 }
 
 /// What has just been found, or is about to be.
@@ -38,13 +46,18 @@ pub enum Event<'a> {
     Ceilings(&'a Ceilings),
     Row(&'a Row),
     Step(&'a Step),
+    /// A row that looked slower than the baseline in every round so far has been measured once more.
+    Again {
+        name: &'a str,
+        beside: &'a Beside,
+    },
 }
 
-/// Runs all of it on an open device.
+/// Runs it. `tell` hears of each finding and may end the run early; what was found until then is returned.
 ///
-/// `tell` may end it early; what was found until then is the result. The ceilings are measured before and after the rows,
-/// and the better ones count: whatever else ran on the machine meanwhile has only made them lower.
-/// Errors: [`Error::DeviceLost`](crate::Error::DeviceLost); those of the ceilings. A row that goes wrong is in the result.
+/// A device that is lost ends the run too: [`Health::lost`] says why and [`Health::missing`] what is not there.
+/// Errors: those of [`ceilings::measure`] but for a lost device; [`Error::Incomparable`] if the baseline has rows of other
+/// sizes.
 pub fn run(
     device: &Device,
     environment: Environment,
@@ -52,68 +65,234 @@ pub fn run(
     tell: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Machine> {
     let begin = Instant::now();
-    let n = settings.rows.len() + settings.steps.len();
-    let measure = |tell: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>, i| {
-        ceilings::measure(device, &settings.budget, &mut |name| {
-            let _ = tell(Event::Measuring { name, i, n });
-        })
+    let mut run = Run {
+        device,
+        settings,
+        tell,
+        ended: false,
+        reference: None,
+        machine: Machine {
+            environment,
+            ..Machine::default()
+        },
     };
-    let mut measured = measure(tell, 0)?;
-    let mut going = tell(Event::Ceilings(&measured));
-    let before = ceilings::copy_secs(device, REFERENCE, &settings.budget)?;
-    let mut found = Vec::with_capacity(settings.rows.len());
-    for (i, subject) in settings.rows.iter().enumerate() {
-        if going.is_break() {
-            break;
-        }
-        let name = &subject.name();
-        let _ = tell(Event::Measuring { name, i, n });
-        let row = subject.measure(device, &measured, &settings.budget)?;
-        going = tell(Event::Row(&row));
-        found.push(row);
-    }
-    let mut trained = Vec::with_capacity(settings.steps.len());
-    for (i, subject) in settings.steps.iter().enumerate() {
-        if going.is_break() {
-            break;
-        }
-        let (name, i) = (&subject.name(), i + found.len());
-        let _ = tell(Event::Measuring { name, i, n });
-        let step = subject.measure(device, &settings.step_budget)?;
-        going = tell(Event::Step(&step));
-        trained.push(step);
-    }
-    if going.is_continue() && !found.is_empty() {
-        measured.take_better(&measure(tell, n)?);
-        for row in &mut found {
-            row.rate(&measured);
-        }
-    }
-    let slowdown = ceilings::copy_secs(device, REFERENCE, &settings.budget)? / before;
-    let discarded = |row: &Row| row.timing().map_or(0, |t| t.n_discarded);
-    let rows = found.iter().map(|r| (r.verdict, r.name(), &r.detail));
-    let steps = trained
-        .iter()
-        .map(|s| (s.verdict, format!("step/{}", s.model), &s.detail));
-    let skipped = rows
-        .chain(steps)
-        .filter(|(verdict, ..)| *verdict == RowVerdict::Skipped);
-    let health = Health {
+    let lost = match run.everything() {
+        Ok(()) => None,
+        Err(lost @ Error::DeviceLost { .. }) => Some(lost.to_string()),
+        Err(other) => return Err(other),
+    };
+    let missing = match lost.is_some() {
+        true => run.missing(),
+        false => Vec::new(),
+    };
+    let (before, mut machine) = (run.reference, run.machine);
+    let after = match lost.is_some() {
+        true => None,
+        false => ceilings::copy_secs(device, REFERENCE, &settings.budget).ok(),
+    };
+    let slowdown = after
+        .zip(before)
+        .map_or(0.0, |(after, before)| after / before);
+    machine.health = Health {
         clock: Clock::of(device).name().to_string(),
         slowdown,
         throttled: slowdown > THROTTLED,
-        n_noisy: found.iter().filter(|row| row.noisy).count(),
-        n_discarded: found.iter().map(discarded).sum(),
+        lost,
+        missing,
+        seconds: begin.elapsed().as_secs_f64(),
+        ..health_of(&machine)
+    };
+    if let Some(baseline) = &settings.baseline {
+        baseline.judge(&mut machine)?;
+    }
+    Ok(machine)
+}
+
+/// What rows and steps say about the run.
+fn health_of(machine: &Machine) -> Health {
+    let discarded = |row: &Row| row.timing().map_or(0, |t| t.n_discarded);
+    let rows = machine.rows.iter();
+    let rows = rows.map(|r| (r.verdict, r.name(), &r.detail));
+    let steps = machine.steps.iter();
+    let steps = steps.map(|s| (s.verdict, s.name(), &s.detail));
+    let skipped = rows
+        .chain(steps)
+        .filter(|(verdict, ..)| *verdict == RowVerdict::Skipped);
+    Health {
+        n_noisy: machine.rows.iter().filter(|row| row.noisy).count(),
+        n_discarded: machine.rows.iter().map(discarded).sum(),
         skipped: skipped
             .map(|(_, name, detail)| format!("{name}: {}", detail.as_deref().unwrap_or_default()))
             .collect(),
-        seconds: begin.elapsed().as_secs_f64(),
-    };
-    Ok(Machine {
-        environment,
-        ceilings: Some(measured),
-        rows: found,
-        steps: trained,
-        health,
-    })
+        ..Health::default()
+    }
+}
+
+/// A run as it goes on.
+struct Run<'a> {
+    device: &'a Device,
+    settings: &'a Settings,
+    tell: &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    /// Whoever listens has heard enough.
+    ended: bool,
+    /// Seconds of the reference before the rows.
+    reference: Option<f64>,
+    machine: Machine,
+}
+
+impl Run<'_> {
+    fn everything(&mut self) -> Result<()> {
+        let measured = self.ceilings(0)?;
+        self.ended |= (self.tell)(Event::Ceilings(&measured)).is_break();
+        self.machine.ceilings = Some(measured);
+        let reference = ceilings::copy_secs(self.device, REFERENCE, &self.settings.budget)?;
+        self.reference = Some(reference);
+        self.rows()?;
+        self.look_again()?;
+        self.steps()?;
+        self.look_again()?;
+        if !self.ended && !self.machine.rows.is_empty() {
+            let again = self.ceilings(self.n())?;
+            let ceilings = self.machine.ceilings.as_mut().expect("they were measured");
+            ceilings.take_better(&again);
+            for row in &mut self.machine.rows {
+                row.rate(ceilings);
+            }
+        }
+        for _ in 2..ROUNDS {
+            self.look_again()?;
+        }
+        Ok(())
+    }
+
+    /// How many rows and steps there are.
+    fn n(&self) -> usize {
+        self.settings.rows.len() + self.settings.steps.len()
+    }
+
+    fn ceilings(&mut self, i: usize) -> Result<Ceilings> {
+        let n = self.n();
+        ceilings::measure(self.device, &self.settings.budget, &mut |name| {
+            let _ = (self.tell)(Event::Measuring { name, i, n });
+        })
+    }
+
+    fn rows(&mut self) -> Result<()> {
+        let ceilings = self.machine.ceilings.clone().unwrap_or_default();
+        for (i, subject) in self.settings.rows.iter().enumerate() {
+            if self.ended {
+                break;
+            }
+            let (name, n) = (&subject.name(), self.n());
+            let _ = (self.tell)(Event::Measuring { name, i, n });
+            let row = subject.measure(self.device, &ceilings, &self.settings.budget)?;
+            self.ended |= (self.tell)(Event::Row(&row)).is_break();
+            self.machine.rows.push(row);
+        }
+        Ok(())
+    }
+
+    fn steps(&mut self) -> Result<()> {
+        for (i, subject) in self.settings.steps.iter().enumerate() {
+            if self.ended {
+                break;
+            }
+            let (name, n) = (&subject.name(), self.n());
+            let i = i + self.machine.rows.len();
+            let _ = (self.tell)(Event::Measuring { name, i, n });
+            let step = subject.measure(self.device, &self.settings.step_budget)?;
+            self.ended |= (self.tell)(Event::Step(&step)).is_break();
+            self.machine.steps.push(step);
+        }
+        Ok(())
+    }
+
+    /// Measures what looks slower than the baseline once more, each on a device of its own: buffers lie elsewhere, kernels
+    /// are compiled anew, and a software driver starts other threads.
+    fn look_again(&mut self) -> Result<()> {
+        let Some(baseline) = self.settings.baseline.as_ref().filter(|_| !self.ended) else {
+            return Ok(());
+        };
+        for name in baseline.suspects(&self.machine)? {
+            let n = self.n();
+            let _ = (self.tell)(Event::Measuring {
+                name: &format!("{name} again"),
+                i: n,
+                n,
+            });
+            let fresh = match self.device.recover() {
+                Ok(fresh) => fresh.with_mode(self.device.mode()),
+                // An app's own device is the only one of its kind.
+                Err(_) => self.device.clone(),
+            };
+            self.once_more(&name, &fresh)?;
+            baseline.judge(&mut self.machine)?;
+            let place = places_of(&self.machine)[&name];
+            let beside = place.of(&mut self.machine);
+            if let Some(beside) = beside {
+                let (name, tell) = (&name, &mut self.tell);
+                self.ended |= tell(Event::Again { name, beside }).is_break();
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures a row or a step, which keeps the better time of the two and a note of all.
+    fn once_more(&mut self, name: &str, device: &Device) -> Result<()> {
+        let machine = &mut self.machine;
+        let (old, new) = if let Some(row) = machine.rows.iter_mut().find(|r| r.name() == name) {
+            let mut subjects = self.settings.rows.iter();
+            let subject = subjects.find(|s| s.name() == name);
+            let ceilings = machine.ceilings.clone().unwrap_or_default();
+            let subject = subject.expect("a row is of a subject");
+            let again = subject.measure(device, &ceilings, &self.settings.budget)?;
+            let medians = (row.median, again.median);
+            if is_better(medians) {
+                let beside = row.beside.take();
+                *row = Row { beside, ..again };
+            }
+            medians
+        } else {
+            let mut subjects = self.settings.steps.iter();
+            let subject = subjects.find(|s| s.name() == name);
+            let subject = subject.expect("a step is of a subject");
+            let again = subject.measure(device, &self.settings.step_budget)?;
+            let mut steps = machine.steps.iter_mut();
+            let step = steps.find(|s| s.name() == name).expect("it was measured");
+            let medians = (step.median, again.median);
+            if is_better(medians) {
+                let (beside, first) = (step.beside.take(), step.first);
+                *step = Step {
+                    beside,
+                    first,
+                    ..again
+                };
+            }
+            medians
+        };
+        let place = places_of(machine)[name];
+        let beside = place.of(machine).get_or_insert(Beside {
+            change: Change::Slower,
+            median: None,
+            ratio: None,
+            rounds: Vec::new(),
+        });
+        if beside.rounds.is_empty() {
+            beside.rounds.extend(old);
+        }
+        beside.rounds.extend(new);
+        Ok(())
+    }
+
+    /// Rows and steps that were asked for and are not there.
+    fn missing(&self) -> Vec<String> {
+        let rows = self.settings.rows.iter().skip(self.machine.rows.len());
+        let steps = self.settings.steps.iter().skip(self.machine.steps.len());
+        let rows = rows.map(rows::Subject::name);
+        rows.chain(steps.map(steps::Subject::name)).collect()
+    }
+}
+
+fn is_better((old, new): (Option<f64>, Option<f64>)) -> bool {
+    old.zip(new).is_some_and(|(old, new)| new < old)
 }

@@ -1,5 +1,7 @@
 //! Samples of one thing done many times: when there are enough, and what they say. Takes no time itself.
 
+use serde::{Deserialize, Serialize};
+
 use crate::bench::report::Timing;
 
 /// When a measurement has been repeated often enough.
@@ -89,6 +91,21 @@ impl Samples {
         })
     }
 
+    /// The median over that of `other`, with the interval that 95 % confidence in both medians allows: for samples that were
+    /// taken in turns, so that what disturbs one disturbs the other. `None` if either is empty.
+    pub fn over(&self, other: &Samples) -> Option<Ratio> {
+        if self.secs.is_empty() || other.secs.is_empty() {
+            return None;
+        }
+        let (new, old) = (self.sorted(), other.sorted());
+        let (new_at, old_at) = (interval_of_median(&new), interval_of_median(&old));
+        Some(Ratio {
+            value: quantile(&new, 0.5) / quantile(&old, 0.5),
+            low: new_at.0 / old_at.1,
+            high: new_at.1 / old_at.0,
+        })
+    }
+
     fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.secs.clone();
         sorted.sort_by(f64::total_cmp);
@@ -117,7 +134,7 @@ fn interval_of_median(sorted: &[f64]) -> (f64, f64) {
 }
 
 /// A time over another, with the interval that the spreads (10th to 90th percentile) of both allow.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {
     pub value: f64,
     pub low: f64,
@@ -136,6 +153,27 @@ impl Ratio {
     /// Slower by more than `margin` (0.05: five hundredths), and by more than the spreads explain.
     pub fn is_slower(&self, margin: f64) -> bool {
         self.low > 1.0 && self.value > 1.0 + margin
+    }
+
+    /// The ratio to something that takes `times` as long.
+    pub fn over(&self, times: f64) -> Self {
+        Ratio {
+            value: self.value / times,
+            low: self.low / times,
+            high: self.high / times,
+        }
+    }
+
+    /// Whether all of it can be written down.
+    pub fn is_sound(&self) -> bool {
+        [self.value, self.low, self.high]
+            .iter()
+            .all(|r| r.is_finite() && *r > 0.0)
+    }
+
+    /// Faster by more than the spreads explain.
+    pub fn is_faster(&self) -> bool {
+        self.high < 1.0
     }
 }
 
@@ -181,6 +219,19 @@ mod tests {
         assert!(wild.enough(&budget, 1.0));
         let stuck = samples((0..400).map(|_| 0.0));
         assert!(stuck.enough(&budget, 0.06), "a dead clock must end too");
+    }
+
+    #[test]
+    fn samples_taken_in_turns_are_told_apart_by_their_medians() {
+        // Every fifth is disturbed.
+        let disturbed = |i: i32, secs: f64| if i % 5 == 0 { 4.0 * secs } else { secs };
+        let a = samples((0..50).map(|i| disturbed(i, 1.2)));
+        let b = samples((0..50).map(|i| disturbed(i, 1.0)));
+        let ratio = a.over(&b).unwrap();
+        assert!(ratio.is_slower(0.05), "{ratio:?}");
+        assert!(b.over(&a).unwrap().is_faster());
+        assert!(!a.over(&a).unwrap().is_slower(0.0));
+        assert_eq!(a.over(&samples([])), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::bench::clock::sample;
 use crate::bench::report::{RowVerdict, Step};
 use crate::bench::statistics::Budget;
 use crate::error::{Error, Result};
+use crate::fuse::take_given_way;
 use crate::gpu::Device;
 use crate::models::{SPEECH, SpectrogramClassifier, SpeechModel};
 use crate::nn::optim::Optimizer;
@@ -89,7 +90,10 @@ impl Subject {
             n_submissions: 0,
             bytes: 0,
             peak_bytes: 0,
+            dropped: Vec::new(),
+            beside: None,
         };
+        let _ = take_given_way(device);
         match self.fill(&mut step, device, budget) {
             Ok(()) => Ok(step),
             Err(lost @ Error::DeviceLost { .. }) => Err(lost),
@@ -116,6 +120,7 @@ impl Subject {
         device.reset_high_water();
         training.whole()?;
         let after = device.stream_stats();
+        out.dropped = take_given_way(device);
         out.n_dispatches = after.n_dispatches - before.n_dispatches;
         out.n_submissions = after.n_submissions - before.n_submissions;
         out.bytes = after.bytes_bound - before.bytes_bound;

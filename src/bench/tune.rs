@@ -10,7 +10,7 @@ use crate::bench::statistics::{Budget, Ratio};
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Mode};
 use crate::ops::launch::{self, Ledger};
-use crate::ops::op::{Entry, Role};
+use crate::ops::op::Role;
 use crate::ops::plan_table::{Choice, Kind, PlanTable, Preference};
 use crate::tensor::Tensor;
 
@@ -30,6 +30,8 @@ pub enum Event<'a> {
         planned: &'a str,
         planned_secs: f64,
         best: Option<&'a Preference>,
+        /// All that is settled so far, with this: what is worth keeping if nothing more comes.
+        table: &'a PlanTable,
     },
     /// Time ran out with so many subjects left as they are.
     OutOfTime { left: usize },
@@ -91,12 +93,7 @@ struct Timed {
 impl Trial<'_> {
     fn run(&self, table: &mut PlanTable, tell: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let op = self.subject.op;
-        let entries: Vec<Entry> = op
-            .entries()
-            .into_iter()
-            .filter(|e| e.role == self.role && (e.needs)(self.device.caps()))
-            .filter(|e| op.tries(e, &self.subject.case))
-            .collect();
+        let entries = self.subject.candidates(self.device, self.role);
         if entries.len() < 2 {
             return Ok(());
         }
@@ -152,17 +149,18 @@ impl Trial<'_> {
             planned_secs: planned_timing.median,
             planned: words.clone(),
         });
+        table.forget(kind, |name| entries.iter().any(|e| e.name() == name));
+        if let Some(preference) = &preference {
+            table.prefer(kind.clone(), preference.clone());
+        }
         tell(Event::Found {
             name: &self.subject.name(),
             kind,
             planned: &words,
             planned_secs: planned_timing.median,
             best: preference.as_ref(),
+            table,
         });
-        table.forget(kind, |name| entries.iter().any(|e| e.name() == name));
-        if let Some(preference) = preference {
-            table.prefer(kind.clone(), preference);
-        }
         Ok(())
     }
 
@@ -179,12 +177,7 @@ impl Trial<'_> {
         let ledger = Ledger::of(self.device);
         ledger.clear();
         self.call(&handle(true))?()?;
-        let op = self.subject.op;
-        let of_role = |(name, variant): &Choice| {
-            op.entry(name, *variant)
-                .is_some_and(|e| e.role == self.role)
-        };
-        let chosen = ledger.chosen().into_iter().filter(of_role).collect();
+        let chosen = self.subject.chosen(self.device, self.role);
         let kinds = ledger.kinds();
         let device = handle(false);
         let call = self.call(&device)?;
@@ -217,18 +210,7 @@ impl Trial<'_> {
         let op = self.subject.op;
         let attrs = self.subject.attrs()?;
         let backward = self.role == Role::Vjp;
-        let inputs = self
-            .subject
-            .upload(device)?
-            .into_iter()
-            .zip(op.signature().inputs)
-            .map(|(tensor, input)| match tensor {
-                Some(t) if backward && input.differentiable && t.dtype().is_float() => {
-                    t.requires_grad().map(Some)
-                }
-                other => Ok(other),
-            })
-            .collect::<Result<Vec<Option<Tensor>>>>()?;
+        let inputs = self.subject.upload_for(device, self.role)?;
         Ok(move || {
             let references: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
             let outputs = crate::ops::run(op, &references, &attrs)?;

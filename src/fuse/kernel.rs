@@ -1,6 +1,6 @@
 //! Generated kernels: caching by structure, verification, dispatching.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
@@ -15,6 +15,7 @@ use crate::gpu::shader::Elem;
 use crate::gpu::stream::MAX_BINDINGS;
 use crate::gpu::{Caps, Device, Kernel, Source};
 use crate::tensor::{Tensor, allocate};
+use crate::verdict::{self, Verdict};
 
 /// Whether one kernel of at most `max_nodes` can compute an expression of this size and rank on such a device.
 pub(crate) fn fits(
@@ -32,27 +33,65 @@ pub(crate) fn fits(
         && words * 4 <= MAX_PARAMS as usize
 }
 
+/// Entry point of every generated kernel, and what [`Mode::corrupt`](crate::gpu::Mode) calls those of several functions.
+/// Those of one function, which take over where a fused one is wrong, are called by the function's name.
+pub const FUSED: &str = "fused";
+
 /// Kernels generated on one device.
 #[derive(Default)]
 struct Kernels {
-    by_structure: Mutex<HashMap<Structure, Made>>,
+    by_structure: Mutex<HashMap<Key, Made>>,
+    /// What was found of fused kernels that gave way to kernels of one function since somebody asked.
+    given_way: Mutex<BTreeSet<String>>,
 }
+
+/// A structure, and what its kernels are spoiled as on purpose, if they are.
+type Key = (Structure, Option<&'static str>);
 
 /// A generated kernel.
 #[derive(Clone)]
 struct Made {
     pipeline: Arc<Pipeline>,
     text: Arc<str>,
-    /// Whether it gave right numbers here; one that did not is forgotten.
-    verified: bool,
+    fit: Fit,
+}
+
+/// What is known of a generated kernel.
+#[derive(Clone, PartialEq)]
+enum Fit {
+    /// Nobody has looked at its numbers.
+    Untried,
+    Right,
+    Wrong(String),
 }
 
 impl Kernels {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Structure, Made>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Made>> {
         self.by_structure
             .lock()
             .expect("nothing panics while kernels are locked")
     }
+
+    fn given_way(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.given_way.lock().expect("noting does not panic")
+    }
+}
+
+/// What was found of fused kernels that gave way on this device since the last call, each in one line.
+#[cfg(feature = "bench")]
+pub(crate) fn take_given_way(device: &Device) -> Vec<String> {
+    let kernels = device.extension(Kernels::default);
+    let taken = std::mem::take(&mut *kernels.given_way());
+    taken.into_iter().collect()
+}
+
+/// The name under which the kernel of this graph is spoiled, if the handle asks for that.
+pub(super) fn spoiled(device: &Device, graph: &Graph) -> Option<&'static str> {
+    let name = match graph.nodes.as_slice() {
+        [one] => one.expression().function.name,
+        _ => FUSED,
+    };
+    device.mode().corrupt.filter(|corrupt| *corrupt == name)
 }
 
 /// Computes the outputs of `graph` and stores them. A fused kernel that is wrong on this adapter gives way to one
@@ -60,10 +99,14 @@ impl Kernels {
 pub(crate) fn run(device: &Device, graph: &Graph) -> Result<()> {
     match run_fused(device, graph) {
         Err(Error::KernelWrong { detail, .. }) if graph.nodes.len() > 1 => {
-            log::warn!(
-                "a fused kernel is wrong on {} and is not used: {detail}",
-                device.adapter().label()
-            );
+            let kernels = device.extension(Kernels::default);
+            let first = kernels.given_way().insert(format!("{FUSED}: {detail}"));
+            if first {
+                log::warn!(
+                    "a fused kernel is wrong on {} and is not used: {detail}",
+                    device.adapter().label()
+                );
+            }
             for node in &graph.nodes {
                 run_fused(
                     device,
@@ -124,31 +167,38 @@ fn compute(device: &Device, graph: &Graph, outputs: &[Tensor], verify: bool) -> 
         quads: reading.quads,
     };
     let kernels = device.extension(Kernels::default);
-    let known = kernels.lock().get(&structure).cloned();
-    let made = match known {
-        Some(made) if made.verified || !verify => made,
-        known => {
-            let (pipeline, text) = match known {
-                Some(made) => (made.pipeline, made.text),
-                None => compile(device, graph, &structure)?,
-            };
-            if verify {
-                // The probe is given the pipeline: nobody else gets it before the verdict.
-                if let Err(error) = verify::check(device, graph, &reading, &text, &pipeline) {
-                    kernels.lock().remove(&structure);
-                    return Err(error);
-                }
-            }
-            let made = Made {
+    let key = (structure, spoiled(device, graph));
+    let known = kernels.lock().get(&key).cloned();
+    let mut made = match known {
+        Some(made) => made,
+        None => {
+            let (pipeline, text) = compile(device, graph, &key.0)?;
+            Made {
                 pipeline,
                 text,
-                verified: verify,
-            };
-            kernels.lock().insert(structure, made.clone());
-            made
+                fit: Fit::Untried,
+            }
         }
     };
-    dispatch(device, graph, outputs, &reading, &made.pipeline)
+    if verify && made.fit == Fit::Untried {
+        // The probe is given the pipeline: nobody else gets it before the verdict.
+        made.fit = match verify::verdict(device, graph, &reading, &made.text, &made.pipeline)? {
+            Verdict::Right => Fit::Right,
+            Verdict::Wrong(detail) => Fit::Wrong(detail),
+        };
+    }
+    kernels.lock().insert(key, made.clone());
+    match made.fit {
+        Fit::Wrong(detail) => Err(Error::KernelWrong {
+            op: graph.nodes[graph.outputs[0] as usize]
+                .expression()
+                .function
+                .name,
+            adapter: device.adapter().label(),
+            detail,
+        }),
+        Fit::Right | Fit::Untried => dispatch(device, graph, outputs, &reading, &made.pipeline),
+    }
 }
 
 fn compile(
@@ -160,7 +210,7 @@ fn compile(
     let name = format!("fused/{:016x}", verify::hash(&text));
     let pipeline = device.pipeline(&Kernel {
         source: Source::generated(name, text.clone()),
-        entry: "fused",
+        entry: FUSED,
         constants: Vec::new(),
         elem: Elem::F32,
     })?;
@@ -184,6 +234,7 @@ pub fn generated(device: &Device) -> Vec<Arc<str>> {
     let kernels = device.extension(Kernels::default);
     let mut texts: Vec<Arc<str>> = kernels.lock().values().map(|m| m.text.clone()).collect();
     texts.sort();
+    texts.dedup();
     texts
 }
 
@@ -284,5 +335,15 @@ fn dispatch(
         )?;
         start += length;
     }
+    if spoiled(device, graph).is_some() {
+        for output in outputs {
+            spoil(device, output)?;
+        }
+    }
     Ok(())
+}
+
+fn spoil(device: &Device, output: &Tensor) -> Result<()> {
+    let offset = output.layout().offset * output.dtype().size();
+    verdict::spoil(device, &output.buffer()?, offset)
 }

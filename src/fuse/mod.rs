@@ -22,4 +22,6 @@ pub(crate) use expression::{Operand, add, apply, cast, contiguous, materialise_a
 pub use function::ADD;
 pub use function::{Course, Function, Kind, Param};
 pub(crate) use function::{Variant, side, wgsl};
-pub use kernel::generated;
+#[cfg(feature = "bench")]
+pub(crate) use kernel::take_given_way;
+pub use kernel::{FUSED, generated};

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::error::{Error, Result};
 use crate::gpu::dispatch::Binding;
 use crate::gpu::pipeline::Pipeline;
-use crate::gpu::shader::{Elem, Source, fingerprint, resolve};
+use crate::gpu::shader::{Elem, fingerprint, resolve};
 use crate::gpu::{Device, DeviceClass, Kernel, Mode};
 use crate::ops::op::{Entry, Op};
 use crate::ops::plan_table::{self, Choice, Kind};
 use crate::ops::probe;
 use crate::tensor::Tensor;
-use crate::verdict::{TRIAL, Verdict, Verdicts};
+use crate::verdict::{Verdict, Verdicts, spoil, trial_key};
 
 /// Operator, entry point, variant, storage type, and the entry point that is spoiled on purpose.
 type Judgement = (&'static str, &'static str, u32, Elem, Option<&'static str>);
@@ -196,8 +196,7 @@ fn judge(
 fn verdict(op: &'static dyn Op, device: &Device, elem: Elem, entry: &Entry) -> Result<Verdict> {
     let mut key = verdict_key(op, entry, elem)?;
     if let Some(spoiled) = device.mode().corrupt {
-        // What is found of spoiled kernels says nothing of others, and is not kept.
-        key = format!("{TRIAL}{spoiled}/{key}");
+        key = trial_key(spoiled, &key);
     }
     let verdicts = Verdicts::of(device);
     if let Some(verdict) = verdicts.get(&key) {
@@ -367,33 +366,14 @@ pub(crate) fn dispatch_compiled(
         .map(|t| Ok(Binding::whole(&t.buffer()?)))
         .collect::<Result<Vec<_>>>()?;
     device.dispatch(pipeline, &bindings, bytemuck::bytes_of(params), groups)?;
-    match device.mode().corrupt {
-        Some(entry) if entry == pipeline.entry => corrupt(device, outputs),
-        _ => Ok(()),
-    }
-}
-
-/// Spoils the first word of each output.
-fn corrupt(device: &Device, outputs: &[&Tensor]) -> Result<()> {
-    let pipeline = device.pipeline(&CORRUPT)?;
-    for output in outputs.iter().filter(|t| t.numel() > 0) {
-        let bytes = output.layout().offset * output.dtype().size();
-        let params = [word("corrupt", bytes / 4)?, 0, 0, 0];
-        let binding = Binding::whole(&output.buffer()?);
-        device.dispatch(&pipeline, &[binding], bytemuck::bytes_of(&params), 1)?;
+    if device.mode().corrupt == Some(pipeline.entry) {
+        for output in outputs.iter().filter(|t| t.numel() > 0) {
+            let offset = output.layout().offset * output.dtype().size();
+            spoil(device, &output.buffer()?, offset)?;
+        }
     }
     Ok(())
 }
-
-static CORRUPT: Kernel = Kernel {
-    source: Source::file(
-        "check/corrupt",
-        include_str!("../../shaders/check/corrupt.wgsl"),
-    ),
-    entry: "corrupt",
-    constants: Vec::new(),
-    elem: Elem::U32,
-};
 
 /// The storage type a kernel is compiled for, and the tensors to hand it: as they are, or as `f32` where tensors are
 /// `f16` and the device's kernels cannot read that.

@@ -4,6 +4,7 @@
 //! version and shader text. With a cache folder it outlives the process; the file is written by rename, so two
 //! processes at once lose at most each other's newest lines.
 
+mod spoil;
 mod tolerance;
 
 use std::collections::BTreeMap;
@@ -12,13 +13,19 @@ use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+pub(crate) use spoil::spoil;
 pub use tolerance::{Mismatch, Tolerance, compare};
 
 use crate::disk::write_by_rename;
 use crate::gpu::Device;
 
 /// What keys of verdicts begin with that are about kernels spoiled on purpose: they end with the process.
-pub(crate) const TRIAL: &str = "trial/";
+const TRIAL: &str = "trial/";
+
+/// The key of a verdict on kernels while that one is spoiled: what is found of them says nothing of others, and is not kept.
+pub(crate) fn trial_key(spoiled: &str, key: &str) -> String {
+    format!("{TRIAL}{spoiled}/{key}")
+}
 
 /// Whether a kernel gave right numbers here.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -332,7 +332,9 @@ fn machine(adapter: &Adapter, seed: u64) -> Machine {
             n_discarded: if seed == 1 { 3 } else { 0 },
             skipped: vec!["matmul/half_4096: kernels may not use f16 on this adapter".to_string()],
             seconds: 192.0,
+            ..Health::default()
         },
+        ladders: Vec::new(),
     }
 }
 
@@ -392,6 +394,7 @@ fn ceilings(adapter: &Adapter) -> Ceilings {
                 secs: adapter.launch_secs * (1.0 + 2.0 / f64::from(n_dispatches)),
             })
             .into(),
+        launch_on_device: Vec::new(),
         upload_gb_s: 0.31 * adapter.memory_gb_s.min(40.0),
         download_gb_s: 0.22 * adapter.memory_gb_s.min(40.0),
         readback: timing(9.0 * adapter.launch_secs, 0.08),
@@ -425,11 +428,6 @@ fn row(adapter: &Adapter, seed: u64, case: &(&str, &str, &str, u64, u64)) -> Row
     let spread = 0.01 + 0.05 * made_up(&name, seed + 7);
     let noisy = spread > 0.055;
     Row {
-        op: op.to_string(),
-        case: case.to_string(),
-        shapes: shapes.to_string(),
-        verdict: RowVerdict::Right,
-        detail: None,
         median: Some(median),
         gpu: Some(timing(median, spread)),
         wall: Some(timing(median + adapter.launch_secs, spread)),
@@ -457,6 +455,7 @@ fn row(adapter: &Adapter, seed: u64, case: &(&str, &str, &str, u64, u64)) -> Row
         compile_cold: Some(0.021 + 0.1 * made_up(op, 5)),
         compile_cached: (seed == 2).then_some(0.004),
         noisy,
+        ..Row::without_time(op, case, shapes.to_string(), RowVerdict::Right)
     }
 }
 
@@ -479,6 +478,8 @@ fn step(adapter: &Adapter, model: &str, config: &str, batch: usize, n: usize, fl
         n_submissions: 21,
         bytes: 3_400_000_000,
         peak_bytes: 412_000_000,
+        dropped: Vec::new(),
+        beside: None,
     }
 }
 

@@ -62,9 +62,13 @@ fn ceiling_bar(svg: &mut Svg, row: &Row, top: f64) {
     let right = row.verdict == RowVerdict::Right;
     let hint = match (percent, row.median) {
         (Some(percent), Some(median)) if right => format!(
-            "{} {}: {percent:.1} % of the ceiling, {}{}",
+            "{} {}: {percent:.1} % of the ceiling{}, {}{}",
             row.name(),
             row.shapes,
+            match row.is_above_ceiling() {
+                true => ", which was measured too low or is counted too high",
+                false => "",
+            },
             secs(median),
             row.bound
                 .map_or(String::new(), |b| format!(", bound by {}", bound_name(b)))
@@ -91,9 +95,13 @@ fn ceiling_bar(svg: &mut Svg, row: &Row, top: f64) {
                 "<rect class=\"{}\" x=\"{NAMES:.0}\" y=\"{:.1}\" width=\"{:.1}\" height=\"9\" rx=\"2\"/>",
                 bound_class(row.bound),
                 top + 5.5,
-                (x.at(percent) - NAMES).max(1.0)
+                (x.at(percent.min(100.0)) - NAMES).max(1.0)
             ));
-            svg.text(WIDTH - 1.0, base, "end", &format!("{percent:.0} %"));
+            let class = match row.is_above_ceiling() {
+                true => "end wrong",
+                false => "end",
+            };
+            svg.text(WIDTH - 1.0, base, class, &format!("{percent:.0} %"));
         }
         _ => svg.text(WIDTH - 1.0, base, "end wrong", "FAIL"),
     }

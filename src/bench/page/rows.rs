@@ -2,15 +2,19 @@
 
 use crate::bench::page::bars::{interval, times};
 use crate::bench::page::{Group, bound_name, positive, ratio};
-use crate::bench::report::{Row, RowVerdict, Timing};
+use crate::bench::report::{Beside, Change, Row, RowVerdict, Timing};
 use crate::check::side_by_side::Who;
 use crate::page::escape;
 use crate::page::table::{Cell, Column, sortable};
 use crate::page::units::{bytes, secs, secs_between, three};
 
+/// What stands where a row is faster than its ceiling.
+const ABOVE: &str = "<span class=\"bad\">above the ceiling</span>";
+
 /// Everything that is known about the rows of one machine.
 pub fn of_one(label: &str, rows: &[Row]) -> String {
-    let columns = [
+    let held_against = rows.iter().any(|row| row.beside.is_some());
+    let mut columns = vec![
         Column::text("Kernel"),
         Column::text("Numbers"),
         Column::number("Median"),
@@ -27,8 +31,40 @@ pub fn of_one(label: &str, rows: &[Row]) -> String {
         Column::text("Entry points"),
         Column::text("Plan"),
     ];
-    let cells: Vec<Vec<Cell>> = rows.iter().map(cells_of).collect();
+    let mut cells: Vec<Vec<Cell>> = rows.iter().map(cells_of).collect();
+    if held_against {
+        columns.insert(3, Column::number("Over baseline"));
+        for (cells, row) in cells.iter_mut().zip(rows) {
+            let cell = row.beside.as_ref().map(over_baseline);
+            cells.insert(3, cell.unwrap_or_else(Cell::nothing));
+        }
+    }
     sortable(label, &columns, &cells)
+}
+
+/// Time over that of the baseline, with what that means.
+pub fn over_baseline(beside: &Beside) -> Cell {
+    let mut notes = vec![match beside.change {
+        change if change.is_regression() => {
+            format!("<span class=\"bad\">{}</span>", change.name())
+        }
+        change => change.name().to_string(),
+    }];
+    let ratio = beside.ratio.filter(|r| r.is_sound());
+    notes.extend(ratio.and_then(|r| interval(&r)));
+    if beside.rounds.len() > 1 {
+        notes.push(format!("best of {} rounds", beside.rounds.len()));
+    }
+    let class = match beside.change {
+        Change::Faster => "better",
+        change if change.is_regression() => "worse",
+        _ => "",
+    };
+    let cell = match ratio {
+        Some(ratio) => Cell::number(Some(ratio.value), times).class(class),
+        None => Cell::nothing(),
+    };
+    cell.below(&notes.join(", "))
 }
 
 fn cells_of(row: &Row) -> Vec<Cell> {
@@ -56,7 +92,12 @@ fn cells_of(row: &Row) -> Vec<Cell> {
         Cell::number(median(&row.wall), secs),
         Cell::number(speed(row.gb_s), three),
         Cell::number(speed(row.gflop_s), three),
-        Cell::number(percent, |p| format!("{p:.0} %")),
+        Cell::number(percent, |p| format!("{p:.0} %")).below(
+            match right && row.is_above_ceiling() {
+                true => ABOVE,
+                false => "",
+            },
+        ),
         match row.bound.filter(|_| right) {
             Some(bound) => Cell::text(bound_name(bound)),
             None => Cell::nothing(),
@@ -166,6 +207,9 @@ fn median(row: &Row) -> Cell {
             let mut notes = Vec::new();
             if let Some(percent) = row.percent.filter(|p| p.is_finite()) {
                 notes.push(format!("{percent:.0} %"));
+            }
+            if row.is_above_ceiling() {
+                notes.push(ABOVE.to_string());
             }
             if row.noisy {
                 notes.push("noisy".to_string());

@@ -3,6 +3,7 @@
 use crate::bench::page::bars::times;
 use crate::bench::page::chart::{BARS_WIDTH as WIDTH, LETTER, Scale, Svg, cut, legend};
 use crate::bench::page::positive;
+use crate::bench::page::rows::over_baseline;
 use crate::bench::report::{Machine, RowVerdict, Step, Timing};
 use crate::bench::statistics::Ratio;
 use crate::check::side_by_side::Who;
@@ -142,6 +143,13 @@ fn table(groups: &[Group], who: &[Who]) -> String {
     if several {
         columns.push(Column::number(&format!("over {}", who[0].chip())));
     }
+    let held_against = groups
+        .iter()
+        .flat_map(|g| &g.steps)
+        .any(|(_, s)| s.beside.is_some());
+    if held_against {
+        columns.push(Column::number("Over baseline"));
+    }
     for name in [
         "Forward",
         "Backward",
@@ -158,9 +166,16 @@ fn table(groups: &[Group], who: &[Who]) -> String {
     for group in groups {
         let first = group.steps.iter().find(|(m, _)| *m == 0);
         for (m, step) in &group.steps {
+            let mut notes = vec![escape(&group.size)];
+            for dropped in &step.dropped {
+                notes.push(format!(
+                    "<span class=\"bad\">not used:</span> {}",
+                    escape(dropped)
+                ));
+            }
             let mut cells = vec![
                 Cell::markup(format!("<b>{}</b>", escape(&group.name)), &group.name)
-                    .below(&escape(&group.size))
+                    .below(&notes.join("<br>"))
                     .class("kernel"),
             ];
             if several {
@@ -182,6 +197,10 @@ fn table(groups: &[Group], who: &[Who]) -> String {
             if several {
                 let ratio = first.filter(|_| *m > 0).and_then(|(_, f)| ratio(step, f));
                 cells.push(Cell::number(ratio.filter(|_| right), times));
+            }
+            if held_against {
+                let cell = step.beside.as_ref().map(over_baseline);
+                cells.push(cell.unwrap_or_else(Cell::nothing));
             }
             let median = |t: &Option<Timing>| t.as_ref().and_then(|t| positive(Some(t.median)));
             for seconds in [

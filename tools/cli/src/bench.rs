@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use affekt::bench::compare::{Line, align, regressions};
-use affekt::bench::report::{Bound, Ceilings, Environment, Machine, Row, RowVerdict, Step};
+use affekt::bench::compare::{Baseline, Line, align, regressions};
+use affekt::bench::report::{
+    Beside, Bound, Ceilings, Environment, Ladder, Machine, Row, RowVerdict, Step,
+};
 use affekt::bench::statistics::Budget;
-use affekt::bench::{Event, Report, Settings, page, rows, run, steps};
+use affekt::bench::{Event, Report, Settings, page, rows, run, rungs, steps};
+use affekt::fuse::FUSED;
 use affekt::gpu::Mode;
 use affekt::{Device, DeviceOptions, ops};
 use clap::Args;
@@ -28,7 +31,7 @@ use crate::session::{Session, try_beside};
                   Examples:\n  affekt bench matmul --html matmul.html\n  \
                   affekt bench --json > mine.json\n  \
                   affekt bench --compare theirs.json mine.json --html both.html\n  \
-                  affekt bench --baseline mine.json"
+                  affekt bench --baseline mine.json\n  affekt bench softmax --rungs"
 )]
 pub struct Bench {
     /// Only rows whose name contains this
@@ -46,18 +49,30 @@ pub struct Bench {
     /// emptied: with other drivers "cold" may be warm
     #[arg(long)]
     no_compile: bool,
-    /// Measure nothing: put the results of these files side by side
+    /// Measure nothing: put the results of these files side by side, or those rows of them that the filter names
     #[arg(long, value_name = "FILE", num_args = 1..)]
     compare: Vec<PathBuf>,
-    /// Print ratios to the results of this file; a row that is slower beyond spread and margin ends with exit 1
+    /// Print ratios to the results of this file; a row that is slower beyond spread and margin, however often it is measured
+    /// again, ends with exit 1. What the whole machine is slower is taken off
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// How much slower than the baseline is no regression yet, whatever the spread
+    /// Measure every rung of every row that has several, in turns, and name the rows whose chosen rung is not the fastest.
+    /// A rung of which one call takes longer than `--seconds` is left out
+    #[arg(long, conflicts_with_all = ["compare", "baseline"])]
+    rungs: bool,
+    /// With `--rungs`: the small cases that conformance looks at, too
+    #[arg(long, requires = "rungs")]
+    all_cases: bool,
+    /// How much slower than the baseline, or than another rung, is nothing yet, whatever the spread
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     margin: f64,
-    /// Spoil what this entry point writes, as a broken driver would: shows that the next rung takes over
+    /// Spoil what this entry point writes, as a broken driver would: shows that the next rung takes over. `fused` stands for
+    /// all generated kernels of several functions, the name of an elementwise operator for those of that one alone
     #[arg(long, value_name = "ENTRY", conflicts_with = "compare")]
     corrupt: Option<String>,
+    /// Lose the device after so many findings: shows that they are kept
+    #[arg(long, hide = true, value_name = "N")]
+    lose_after: Option<usize>,
     /// Write one self-contained page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -94,13 +109,10 @@ impl Bench {
         if let Some(file) = &self.html {
             try_beside(file)?;
         }
-        let report = match self.compare.is_empty() {
-            true => self.measure(session)?,
-            false => {
-                let read = self.compare.iter().map(|file| Report::read(file));
-                let reports = read.collect::<affekt::Result<Vec<_>>>()?;
-                Report::new(reports.into_iter().flat_map(|r| r.machines).collect())
-            }
+        let report = match (self.compare.is_empty(), self.rungs) {
+            (true, false) => self.measure(session, baseline.as_ref())?,
+            (true, true) => self.measure_rungs(session)?,
+            (false, _) => self.read(baseline.as_ref())?,
         };
         let machines: Vec<&Machine> = report.machines.iter().collect();
         let lines = align(&machines)?;
@@ -113,23 +125,76 @@ impl Bench {
         } else if !self.compare.is_empty() {
             side_by_side(&mut out, &machines, &lines)?;
         }
-        let slower = match &baseline {
-            Some(baseline) => self.against(&mut out, baseline, &report)?,
-            None => Vec::new(),
-        };
+        if let Some(baseline) = &baseline {
+            if !self.json {
+                against(&mut out, baseline, &report)?;
+            }
+            in_common(baseline, &report)?;
+        }
+        if self.rungs && !self.json {
+            print_losers(&mut out, &machines, self.margin)?;
+        }
         out.flush()?;
+        self.verdict(&machines)
+    }
+
+    /// How a run with these results ends.
+    fn verdict(&self, machines: &[&Machine]) -> Outcome {
+        // What files say of other runs is no failure of this one.
+        let of_this_run = |m: &&&Machine| self.compare.is_empty() && m.health.lost.is_some();
+        if let Some(machine) = machines.iter().find(of_this_run) {
+            return Err(Failure::Wrong(lost(machine)));
+        }
         let wrong: Vec<String> = match self.compare.is_empty() {
             true => machines.iter().flat_map(|m| wrong_rows(m)).collect(),
             false => Vec::new(),
         };
+        let slower: Vec<String> = machines.iter().flat_map(|m| regressions(m)).collect();
         match (wrong.as_slice(), slower.as_slice()) {
-            ([], []) => Ok(()),
+            ([], slower) if slower.is_empty() || self.baseline.is_none() => Ok(()),
             ([], slower) => Err(Failure::Checked(format!(
                 "slower than the baseline: {}",
                 slower.join(", ")
             ))),
             (wrong, _) => Err(Failure::Checked(format!("wrong: {}", wrong.join(", ")))),
         }
+    }
+
+    /// What the files of `--compare` say of the rows that the filter names.
+    fn read(&self, baseline: Option<&Report>) -> Result<Report, Failure> {
+        let read = self.compare.iter().map(|file| Report::read(file));
+        let reports = read.collect::<affekt::Result<Vec<_>>>()?;
+        let mut machines: Vec<Machine> = reports.into_iter().flat_map(|r| r.machines).collect();
+        if let Some(filter) = &self.filter {
+            for machine in &mut machines {
+                machine.keep(filter);
+            }
+            if machines.iter().all(Machine::is_empty) {
+                return Err(Failure::Wrong(format!(
+                    "no row of these files has {filter:?} in its name"
+                )));
+            }
+        }
+        if let Some(baseline) = baseline {
+            for machine in &mut machines {
+                self.of_baseline(baseline, &machine.environment)?
+                    .judge(machine)?;
+            }
+        }
+        Ok(Report::new(machines))
+    }
+
+    /// What the baseline has of this adapter and engine.
+    fn of_baseline(
+        &self,
+        baseline: &Report,
+        environment: &Environment,
+    ) -> Result<Baseline, Failure> {
+        let machine = old_of(baseline, environment)?.clone();
+        Ok(Baseline {
+            machine,
+            margin: self.margin,
+        })
     }
 
     fn subjects(&self) -> Result<(Vec<rows::Subject>, Vec<steps::Subject>), Failure> {
@@ -149,32 +214,117 @@ impl Bench {
         Ok((rows, steps))
     }
 
-    /// Measures on the adapter asked for, or on all.
-    fn measure(&self, session: &Session) -> Result<Report, Failure> {
+    fn budget(&self) -> Budget {
+        Budget {
+            max_secs: self.seconds,
+            min_secs: Budget::default().min_secs.min(self.seconds),
+            ..Budget::default()
+        }
+    }
+
+    /// Measures rows and steps on the adapter asked for, or on all.
+    fn measure(&self, session: &Session, baseline: Option<&Report>) -> Result<Report, Failure> {
         let (rows, steps) = self.subjects()?;
-        let corrupt = self.corrupt.as_deref().map(entry_point).transpose()?;
-        let settings = Settings {
+        let mut settings = Settings {
             rows,
             steps,
-            budget: Budget {
-                max_secs: self.seconds,
-                min_secs: Budget::default().min_secs.min(self.seconds),
-                ..Budget::default()
-            },
+            budget: self.budget(),
             step_budget: Budget {
                 max_secs: 5.0 * self.seconds,
                 ..Budget::default()
             },
+            baseline: None,
         };
+        self.on_adapters(session, |device, adapter, environment, corrupt| {
+            settings.baseline = match baseline {
+                Some(baseline) => Some(self.of_baseline(baseline, &environment)?),
+                None => None,
+            };
+            say(&format!(
+                "{} rows and {} training steps on {}, {} limits",
+                settings.rows.len(),
+                settings.steps.len(),
+                device.adapter().label(),
+                self.limits.name()
+            ));
+            self.measure_one(device, adapter, environment, &settings, corrupt)
+        })
+    }
+
+    /// Measures the rungs of all cases, on the adapter asked for or on all.
+    fn measure_rungs(&self, session: &Session) -> Result<Report, Failure> {
+        let filter = self.filter.as_deref();
+        let subjects = match self.all_cases {
+            true => rows::all_subjects(filter),
+            false => rows::subjects(filter),
+        };
+        if subjects.is_empty() {
+            // Says which names there are.
+            self.subjects()?;
+            return Err(Failure::Wrong("a training step has no rungs".to_string()));
+        }
+        let settings = rungs::Settings {
+            budget: self.budget(),
+            limit: self.seconds,
+            margin: self.margin,
+        };
+        self.on_adapters(session, |device, _, environment, _| {
+            say(&format!(
+                "the rungs of {} cases on {}, {} limits",
+                subjects.len(),
+                device.adapter().label(),
+                self.limits.name()
+            ));
+            let mut shown = Shown::new(self.json, &subjects);
+            let mut failed = None;
+            let mut n_found = 0;
+            let machine = rungs::run(&device, environment, &subjects, &settings, &mut |event| {
+                if matches!(event, rungs::Event::Ladder(_)) {
+                    n_found += 1;
+                    self.lose(&device, n_found);
+                }
+                going(shown.tell_rungs(event), &mut failed)
+            })?;
+            shown.progress.clear();
+            match failed.filter(|_| self.html.is_none()) {
+                Some(error) => Err(error.into()),
+                None => Ok(machine),
+            }
+        })
+    }
+
+    /// Ends the device where a trial asks for it.
+    fn lose(&self, device: &Device, n_found: usize) {
+        if self.lose_after == Some(n_found) {
+            device.destroy();
+        }
+    }
+
+    /// Opens each adapter asked for and measures there.
+    fn on_adapters(
+        &self,
+        session: &Session,
+        mut measure: impl FnMut(
+            Device,
+            Option<&str>,
+            Environment,
+            Option<&'static str>,
+        ) -> Result<Machine, Failure>,
+    ) -> Result<Report, Failure> {
+        let corrupt = self.corrupt.as_deref().map(entry_point).transpose()?;
         let mut machines = Vec::new();
         for adapter in session.adapters(self.all_adapters) {
-            let measured = self.measure_one(session, adapter.as_deref(), &settings, corrupt);
+            let adapter = adapter.as_deref();
+            let measured = self.open(session, adapter, corrupt).and_then(|device| {
+                let environment = Environment::of(&device, self.limits.limits());
+                measure(device, adapter, environment, corrupt)
+            });
             match measured {
                 Ok(machine) => machines.push(machine),
                 // Of several, one that cannot be had is no reason to say nothing of the others.
                 Err(Failure::Wrong(reason)) if self.all_adapters => say(&format!(
                     "affekt: {}: {}",
-                    adapter.as_deref().unwrap_or_default(),
+                    adapter.unwrap_or_default(),
                     flatten(&reason)
                 )),
                 Err(other) => return Err(other),
@@ -186,13 +336,12 @@ impl Bench {
         Ok(Report::new(machines))
     }
 
-    fn measure_one(
+    fn open(
         &self,
         session: &Session,
         adapter: Option<&str>,
-        settings: &Settings,
         corrupt: Option<&'static str>,
-    ) -> Result<Machine, Failure> {
+    ) -> Result<Device, Failure> {
         let limits = self.limits.limits();
         // What a spoiled kernel is judged to be must not be remembered.
         let device = match corrupt {
@@ -203,39 +352,29 @@ impl Bench {
                 ..DeviceOptions::default()
             })?,
         };
-        let device = device.with_mode(Mode {
+        Ok(device.with_mode(Mode {
             corrupt,
             ..device.mode()
-        });
-        say(&format!(
-            "{} rows and {} training steps on {}, {} limits",
-            settings.rows.len(),
-            settings.steps.len(),
-            device.adapter().label(),
-            self.limits.name()
-        ));
-        let environment = Environment::of(&device, limits);
-        let mut shown = Shown {
-            quiet: self.json,
-            width: settings
-                .rows
-                .iter()
-                .map(|r| r.name().len())
-                .max()
-                .unwrap_or(0),
-            progress: Progress::default(),
-            start: Instant::now(),
-        };
+        }))
+    }
+
+    fn measure_one(
+        &self,
+        device: Device,
+        adapter: Option<&str>,
+        environment: Environment,
+        settings: &Settings,
+        corrupt: Option<&'static str>,
+    ) -> Result<Machine, Failure> {
+        let mut shown = Shown::new(self.json, &settings.rows);
         let mut failed = None;
+        let mut n_found = 0;
         let mut machine = run(&device, environment, settings, &mut |event| {
-            match shown.tell(event) {
-                Ok(()) => ControlFlow::Continue(()),
-                // Whoever closed the pipe has seen enough; the page is written from what there is.
-                Err(e) => {
-                    failed.get_or_insert(e);
-                    ControlFlow::Break(())
-                }
+            if matches!(event, Event::Row(_) | Event::Step(_)) {
+                n_found += 1;
+                self.lose(&device, n_found);
             }
+            going(shown.tell(event), &mut failed)
         })?;
         shown.progress.clear();
         match failed {
@@ -244,7 +383,8 @@ impl Bench {
             None => {}
         }
         drop(device);
-        if !self.no_compile && corrupt.is_none() && !settings.rows.is_empty() {
+        let whole = corrupt.is_none() && machine.health.lost.is_none();
+        if !self.no_compile && whole && !settings.rows.is_empty() {
             self.add_compile_times(adapter, &mut machine, &mut shown.progress);
         }
         shown.progress.clear();
@@ -333,49 +473,88 @@ impl Bench {
             &serde_json::json!(secs),
         )?)
     }
+}
 
-    /// Ratios to the baseline, and the rows that are worse.
-    fn against(
-        &self,
-        out: &mut impl io::Write,
-        baseline: &Report,
-        report: &Report,
-    ) -> Result<Vec<String>, Failure> {
-        let mut slower = Vec::new();
-        for machine in &report.machines {
-            let same = |old: &&Machine| {
-                old.environment.adapter == machine.environment.adapter
-                    && old.environment.engine.split(' ').next()
-                        == machine.environment.engine.split(' ').next()
-            };
-            let Some(old) = baseline.machines.iter().find(same) else {
-                return Err(Failure::Wrong(format!(
-                    "the baseline has nothing of {}",
-                    machine.environment.adapter
-                )));
-            };
-            let lines = align(&[old, machine])?;
-            let is_common = |line: &&Line| line.cells.iter().all(Option::is_some);
-            if !lines.iter().any(|line| is_common(&line)) {
-                return Err(Failure::Wrong(
-                    "the baseline has none of these rows".to_string(),
-                ));
-            }
-            if !self.json {
-                writeln!(out)?;
-                side_by_side(out, &[old, machine], &lines)?;
-            }
-            slower.extend(regressions(&lines, self.margin));
+/// Whether a run goes on after something was shown. Whoever closed the pipe has seen enough; the page is written from what
+/// there is.
+fn going(shown: io::Result<()>, failed: &mut Option<io::Error>) -> ControlFlow<()> {
+    match shown {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(e) => {
+            failed.get_or_insert(e);
+            ControlFlow::Break(())
         }
-        Ok(slower)
     }
+}
+
+/// One line on a run that ended early.
+fn lost(machine: &Machine) -> String {
+    let health = &machine.health;
+    let n = machine.rows.len() + machine.steps.len() + machine.ladders.len();
+    format!(
+        "{} after {n} findings, which are kept; missing: {}",
+        health.lost.as_deref().unwrap_or_default(),
+        health.missing.join(", ")
+    )
+}
+
+/// The machine of the baseline with this adapter and engine.
+fn old_of<'a>(baseline: &'a Report, new: &Environment) -> Result<&'a Machine, Failure> {
+    let engine = |e: &Environment| e.engine.split(' ').next().map(str::to_string);
+    let same = |old: &&Machine| {
+        old.environment.adapter == new.adapter && engine(&old.environment) == engine(new)
+    };
+    baseline
+        .machines
+        .iter()
+        .find(same)
+        .ok_or_else(|| Failure::Wrong(format!("the baseline has nothing of {}", new.adapter)))
+}
+
+/// Whether each machine has something that the baseline has too.
+fn in_common(baseline: &Report, report: &Report) -> Outcome {
+    for machine in &report.machines {
+        let lines = align(&[old_of(baseline, &machine.environment)?, machine])?;
+        if !lines
+            .iter()
+            .any(|line| line.cells.iter().all(Option::is_some))
+        {
+            return Err(Failure::Wrong(
+                "the baseline has none of these rows".to_string(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Ratios to the baseline.
+fn against(out: &mut impl io::Write, baseline: &Report, report: &Report) -> Outcome {
+    for machine in &report.machines {
+        let old = old_of(baseline, &machine.environment)?;
+        let lines = align(&[old, machine])?;
+        writeln!(out)?;
+        side_by_side(out, &[old, machine], &lines)?;
+        if let Some(slack) = machine.health.slack.filter(|s| *s > 1.005) {
+            writeln!(
+                out,
+                "the machine itself is {slack:.2} times as slow as that of the baseline, by its ceilings; ratios are judged after division by that"
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// The entry point of that name among all that operators have.
 fn entry_point(name: &str) -> Result<&'static str, Failure> {
-    ops::all()
+    let entries = ops::all()
         .flat_map(|op| op.entries())
-        .map(|entry| entry.name())
+        .map(|entry| entry.name());
+    let functions = ops::all()
+        .filter_map(|op| op.function())
+        .map(|function| function.name);
+    entries
+        .chain(functions)
+        .chain([FUSED])
         .find(|known| *known == name)
         .ok_or_else(|| {
             Failure::Wrong(format!(
@@ -406,12 +585,40 @@ struct Shown {
 }
 
 impl Shown {
+    fn new(quiet: bool, subjects: &[rows::Subject]) -> Self {
+        let widths = subjects.iter().map(|s| s.name().len());
+        Shown {
+            quiet,
+            width: widths.max().unwrap_or(0),
+            progress: Progress::default(),
+            start: Instant::now(),
+        }
+    }
+
+    fn measuring(&mut self, name: &str, i: usize, n: usize) {
+        let share = i as f64 / n.max(1) as f64;
+        let spent = self.start.elapsed().as_secs_f64();
+        let line = format!("{} {i}/{n} {} {name}", bar(share), clock(spent));
+        self.progress.show(&line);
+    }
+
+    fn tell_rungs(&mut self, event: rungs::Event<'_>) -> io::Result<()> {
+        match event {
+            rungs::Event::Measuring { name, i, n } => self.measuring(name, i, n),
+            rungs::Event::Ladder(_) if self.quiet => {}
+            rungs::Event::Ladder(ladder) => {
+                self.progress.clear();
+                let mut out = io::stdout().lock();
+                print_ladder(&mut out, ladder)?;
+                out.flush()?;
+            }
+        }
+        Ok(())
+    }
+
     fn tell(&mut self, event: Event<'_>) -> io::Result<()> {
         if let Event::Measuring { name, i, n } = event {
-            let share = i as f64 / n.max(1) as f64;
-            let spent = self.start.elapsed().as_secs_f64();
-            self.progress
-                .show(&format!("{} {i}/{n} {} {name}", bar(share), clock(spent)));
+            self.measuring(name, i, n);
             return Ok(());
         }
         if self.quiet {
@@ -437,7 +644,13 @@ impl Shown {
                 )?;
             }
             Event::Row(row) => self.row(&mut out, row)?,
-            Event::Step(step) => print_step(&mut out, step)?,
+            Event::Step(step) => {
+                print_step(&mut out, step)?;
+                for dropped in &step.dropped {
+                    writeln!(out, "  wrong here and not used: {}", flatten(dropped))?;
+                }
+            }
+            Event::Again { name, beside } => writeln!(out, "{name}  again: {}", rounds(beside))?,
         }
         out.flush()
     }
@@ -457,7 +670,7 @@ impl Shown {
                 row.percent.map_or("-".to_string(), |x| format!("{x:.0}")),
                 row.bound.map_or("-", bound_name),
                 runs(row),
-                if row.noisy { "  (noisy)" } else { "" }
+                marks(row)
             )?,
             (RowVerdict::Skipped, ..) => writeln!(out, "{name}  skipped: {detail}")?,
             _ => writeln!(out, "{name}  FAIL: {detail}")?,
@@ -467,6 +680,112 @@ impl Shown {
         }
         Ok(())
     }
+}
+
+/// What a reader must know before believing the line.
+fn marks(row: &Row) -> String {
+    let marks = [
+        (row.noisy, "noisy"),
+        (row.is_above_ceiling(), "above the ceiling"),
+    ];
+    let words: Vec<&str> = marks.iter().filter(|m| m.0).map(|m| m.1).collect();
+    match words.is_empty() {
+        true => String::new(),
+        false => format!("  ({})", words.join(", ")),
+    }
+}
+
+/// Medians of all rounds beside that of the baseline.
+fn rounds(beside: &Beside) -> String {
+    let rounds: Vec<String> = beside.rounds.iter().map(|r| print::secs(*r)).collect();
+    format!(
+        "{} in turn, {} in the baseline: {}",
+        rounds.join(", "),
+        beside.median.map_or("-".to_string(), print::secs),
+        beside.change.name()
+    )
+}
+
+fn print_ladder(out: &mut impl io::Write, ladder: &Ladder) -> io::Result<()> {
+    writeln!(out, "{}  {}", ladder.name(), ladder.shapes)?;
+    if let Some(detail) = &ladder.detail {
+        return writeln!(out, "  not measured: {}", flatten(detail));
+    }
+    let cells: Vec<Vec<String>> = ladder
+        .rungs
+        .iter()
+        .map(|rung| {
+            let time = match (&rung.timing, &rung.skipped) {
+                (Some(t), _) => print::secs(t.median),
+                (None, reason) => {
+                    format!("skipped: {}", reason.as_deref().unwrap_or_default())
+                }
+            };
+            let ratio = match (rung.chosen, rung.chosen_over_this) {
+                (true, _) => "chosen".to_string(),
+                (false, Some(r)) => {
+                    format!(
+                        "chosen / this {:.2} ({:.2} to {:.2})",
+                        r.value, r.low, r.high
+                    )
+                }
+                (false, None) => String::new(),
+            };
+            let mark = if rung.chosen { "* " } else { "  " };
+            vec![
+                format!("{mark}{}", rung.entries.join(", ")),
+                rung.rung.clone(),
+                time,
+                ratio,
+            ]
+        })
+        .collect();
+    print::table(out, &[], &cells)
+}
+
+/// What the ladders say in sum: the cases whose chosen rung is slower than another one.
+fn print_losers(out: &mut impl io::Write, machines: &[&Machine], margin: f64) -> io::Result<()> {
+    for machine in machines {
+        writeln!(out)?;
+        let ladders = &machine.ladders;
+        let rungs = || ladders.iter().flat_map(|l| &l.rungs);
+        writeln!(
+            out,
+            "{}: {} ladders, {} rungs timed, {} skipped, {} ladders not measured",
+            machine.environment.adapter,
+            ladders.len(),
+            rungs().filter(|r| r.timing.is_some()).count(),
+            rungs().filter(|r| r.skipped.is_some()).count(),
+            ladders.iter().filter(|l| l.detail.is_some()).count()
+        )?;
+        for (what, naive) in [("naive", true), ("another rung", false)] {
+            let losers: Vec<String> = ladders
+                .iter()
+                .flat_map(|ladder| {
+                    let faster = ladder.faster(margin);
+                    faster
+                        .filter(|(rung, _)| rung.naive == naive)
+                        .map(|(rung, ratio)| {
+                            format!(
+                                "{}: {:.2} of {}",
+                                ladder.name(),
+                                ratio.value,
+                                rung.entries.join(" ")
+                            )
+                        })
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            writeln!(
+                out,
+                "the chosen rung is slower than {what} in {} cases{}{}",
+                losers.len(),
+                if losers.is_empty() { "" } else { ": " },
+                losers.join("; ")
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// What the plan says, or else which kernels came to run.
@@ -524,6 +843,13 @@ fn print_ceilings(out: &mut impl io::Write, ceilings: &Ceilings) -> io::Result<(
         })
         .collect();
     writeln!(out, "dispatch      {}", launches.join(", "))?;
+    if !ceilings.launch_on_device.is_empty() {
+        writeln!(
+            out,
+            "on the device {} at least, by its timestamps",
+            print::secs(ceilings.launch_secs(true))
+        )?;
+    }
     writeln!(
         out,
         "transfers     up {} GB/s, down {} GB/s; one number back in {} (99 %: {})",
@@ -582,13 +908,19 @@ fn say_health(machine: &Machine) {
         "copying afterwards {:.2} of before",
         health.slowdown
     ));
+    if let Some(reason) = &health.lost {
+        words = vec![format!("ENDED EARLY: {}", flatten(reason))];
+    }
     if health.throttled {
         words.push("THROTTLED or disturbed".to_string());
     }
+    let n_above = machine.rows.iter().filter(|r| r.is_above_ceiling()).count();
     for (n, what) in [
         (health.n_noisy, "noisy rows"),
         (health.n_discarded, "samples discarded"),
         (health.skipped.len(), "rows skipped"),
+        (n_above, "rows above the ceiling"),
+        (health.missing.len(), "rows missing"),
     ] {
         if n > 0 {
             words.push(format!("{n} {what}"));

@@ -19,7 +19,7 @@ use crate::session::{Session, try_beside};
 /// Measure which kernels are fastest on this adapter and prefer them from now on
 #[derive(Args)]
 #[command(
-    after_help = "Without it the built-in plans are used, which were measured on other machines. Only kernels that are right \
+    after_help = "The table is stored after each plan that is settled, so that an interruption keeps what was found. Without it the built-in plans are used, which were measured on other machines. Only kernels that are right \
                   here are picked. A table changes the last bits of results, so a training run is resumed only with the one \
                   that it was begun with.\n\nExamples:\n  affekt tune --seconds 120\n  affekt tune softmax --out plans.json\n  affekt tune --forget"
 )]
@@ -82,32 +82,49 @@ impl Tune {
         let mut lines = Vec::new();
         let mut n_kept = 0;
         let limit = Duration::from_secs_f64(self.seconds);
-        let table = tune(&device, &subjects, limit, &mut |event| match event {
+        let tuned = tune(&device, &subjects, limit, &mut |event| match event {
             Event::Trying { name, i, n } => {
                 let spent = start.elapsed().as_secs_f64();
                 let share = i as f64 / n as f64;
                 progress.show(&format!("{} {i}/{n} {} {name}", bar(share), clock(spent)));
             }
-            Event::Found { best: None, .. } => n_kept += 1,
             Event::Found {
                 kind,
                 planned,
                 planned_secs,
-                best: Some(best),
+                best,
+                table,
                 ..
-            } => lines.push(vec![
-                kind.name(),
-                format!("{planned} {}", print::secs(planned_secs)),
-                format!("{}.{} {}", best.entry, best.variant, print::secs(best.secs)),
-                format!("{:.2}", planned_secs / best.secs),
-            ]),
+            } => {
+                match best {
+                    None => n_kept += 1,
+                    Some(best) => lines.push(vec![
+                        kind.name(),
+                        format!("{planned} {}", print::secs(planned_secs)),
+                        format!("{}.{} {}", best.entry, best.variant, print::secs(best.secs)),
+                        format!("{:.2}", planned_secs / best.secs),
+                    ]),
+                }
+                // Whatever interrupts the rest leaves this. What cannot be written is said at the end.
+                let _ = table.write(&file);
+            }
             Event::OutOfTime { left } => {
                 progress.say(&format!(
                     "time is up; {left} cases keep their plans unmeasured"
                 ));
             }
-        })?;
+        });
         progress.clear();
+        let table = match tuned {
+            Ok(table) => table,
+            Err(error) if n_kept + lines.len() > 0 => {
+                return Err(Failure::Wrong(format!(
+                    "{error}; what was settled until then is in {}",
+                    file.display()
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        };
         match table.write(&file) {
             Err(error) if !shipped => {
                 say(&format!("affekt: warning: the table is not kept: {error}"))

@@ -15,6 +15,7 @@ const ANYWHERE: &[Test] = &[
     ("what_is_no_result_is_refused", what_is_no_result_is_refused),
     ("results_are_put_side_by_side", results_are_put_side_by_side),
     ("a_regression_ends_with_1", a_regression_ends_with_1),
+    ("files_are_filtered", files_are_filtered),
     ("wrong_use_is_one_line", wrong_use_is_one_line),
 ];
 
@@ -30,6 +31,20 @@ const ON_A_DEVICE: &[Test] = &[
         a_table_is_made_and_forgotten,
     ),
     ("all_adapters_are_measured", all_adapters_are_measured),
+    (
+        "only_what_stays_slower_is_slower",
+        only_what_stays_slower_is_slower,
+    ),
+    ("a_spoiled_function_fails", a_spoiled_function_fails),
+    (
+        "a_lost_device_keeps_what_there_is",
+        a_lost_device_keeps_what_there_is,
+    ),
+    (
+        "a_killed_tuning_keeps_its_table",
+        a_killed_tuning_keeps_its_table,
+    ),
+    ("rungs_are_listed", rungs_are_listed),
 ];
 
 /// A timing that does not spread.
@@ -179,6 +194,53 @@ fn a_regression_ends_with_1() {
     // The other way round it is faster.
     let output = run(&["bench", "--baseline", &new, "--compare", &old]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // The same for programs, and on a page.
+    let page = path("against.html");
+    let output = against(&["--json", "--html", &page]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["machines"][0]["rows"].as_array().unwrap();
+    assert_eq!(rows[0]["beside"]["change"], "equal");
+    let beside = &rows[1]["beside"];
+    assert_eq!(
+        [
+            &beside["change"],
+            &beside["median"],
+            &beside["ratio"]["value"]
+        ],
+        [&json!("slower"), &json!(1.0), &json!(1.5)]
+    );
+    assert_eq!(beside["ratio"]["low"], 1.5);
+    let page = std::fs::read_to_string(page).unwrap();
+    for shown in [
+        "Over baseline",
+        "<span class=\"bad\">slower</span>",
+        "1.50×",
+    ] {
+        assert!(page.contains(shown), "{shown} is missing");
+    }
+}
+
+fn files_are_filtered() {
+    let a = results_file("all.json", &results(&[("ab", 1.0), ("bc", 1.0)], ""));
+    let b = results_file("again.json", &results(&[("ab", 1.0), ("bc", 2.0)], ""));
+    let table = |filter: &str| {
+        let output = run(&["bench", filter, "--compare", &a, &b]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let both = table("sum/");
+    assert!(both.contains("sum/ab") && both.contains("sum/bc"), "{both}");
+    let one = table("/ab");
+    assert!(one.contains("sum/ab") && !one.contains("sum/bc"), "{one}");
+    refused(
+        &["bench", "softmax", "--compare", &a, &b],
+        &["no row of these files has \"softmax\" in its name"],
+    );
+    // A row that is not asked for is no regression.
+    let against = |filter: &str| run(&["bench", filter, "--compare", &b, "--baseline", &a]);
+    assert_eq!(against("/ab").status.code(), Some(0));
+    assert_eq!(against("/bc").status.code(), Some(1));
 }
 
 fn wrong_use_is_one_line() {
@@ -196,6 +258,11 @@ fn wrong_use_is_one_line() {
     refused(
         &["bench", "softmax", "--baseline", &path("absent.json")],
         &["absent.json"],
+    );
+    refused(&["bench", "softmax", "--all-cases"], &["--rungs"]);
+    refused(
+        &["bench", "sofmax", "--rungs"],
+        &["no row has \"sofmax\" in its name"],
     );
 }
 
@@ -355,4 +422,160 @@ fn all_adapters_are_measured() {
         .map(|m| &m["environment"]["adapter"])
         .collect();
     assert_eq!(measured, labels);
+}
+
+/// A run beside itself has no regression; beside one that was so fast that no noise explains it, it has.
+fn only_what_stays_slower_is_slower() {
+    let (code, report, told) = measured("softmax/rows_of_32", &["--no-compile"]);
+    assert_eq!(code, Some(0), "{told}");
+    let same = file("same.json", report.to_string().as_bytes());
+    let (code, _, told) = measured("softmax/rows_of_32", &["--no-compile", "--baseline", &same]);
+    assert_eq!(code, Some(0), "{told}");
+    let mut faster = report.clone();
+    let row = &mut faster["machines"][0]["rows"][0];
+    assert_eq!(row["op"], "log_softmax");
+    let median = row["median"].as_f64().unwrap() / 10.0;
+    row["median"] = json!(median);
+    for clock in ["gpu", "wall"] {
+        if !row[clock].is_null() {
+            row[clock] = timing(median);
+        }
+    }
+    let faster = file("faster.json", faster.to_string().as_bytes());
+    let (code, report, told) = measured(
+        "softmax/rows_of_32",
+        &["--no-compile", "--baseline", &faster],
+    );
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.ends_with("affekt: slower than the baseline: log_softmax/rows_of_32\n"),
+        "{told}"
+    );
+    let rows = report["machines"][0]["rows"].as_array().unwrap();
+    let beside = &rows[0]["beside"];
+    assert_eq!(beside["change"], "slower");
+    // It was given every chance; the best round stands.
+    let rounds: Vec<f64> = beside["rounds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r.as_f64().unwrap())
+        .collect();
+    assert!(rounds.len() > 2, "{beside}");
+    let best = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(rows[0]["median"].as_f64(), Some(best));
+    assert_ne!(rows[1]["beside"]["change"], "slower");
+}
+
+/// Behind a generated kernel of one function there is no other.
+fn a_spoiled_function_fails() {
+    let spoiled = |entry: &str| {
+        run(&[
+            "bench",
+            "relu/large",
+            "--seconds",
+            "0.02",
+            "--no-compile",
+            "--corrupt",
+            entry,
+        ])
+    };
+    let output = spoiled("relu");
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    assert!(out.contains("FAIL: relu gives wrong numbers"), "{out}");
+    // It is no fused chain.
+    assert_eq!(spoiled("fused").status.code(), Some(0));
+}
+
+fn a_lost_device_keeps_what_there_is() {
+    let page = path("lost.html");
+    let arguments = ["--no-compile", "--lose-after", "1", "--html", &page];
+    let (code, report, told) = measured("softmax/rows_of_32", &arguments);
+    assert_eq!(code, Some(2), "{told}");
+    let last = told.lines().last().unwrap();
+    assert!(
+        last.contains("destroyed on purpose") && last.ends_with("missing: softmax/rows_of_32"),
+        "{last}"
+    );
+    let machine = &report["machines"][0];
+    assert_eq!(machine["rows"].as_array().unwrap().len(), 1);
+    assert_eq!(machine["rows"][0]["verdict"], "right");
+    assert_eq!(machine["health"]["missing"], json!(["softmax/rows_of_32"]));
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.contains("ended early:") && page.contains("log_softmax"));
+    // The table was printed as far as it went.
+    let base = ["bench", "softmax/rows_of_32", "--seconds", "0.02"];
+    let output = run(&[&base[..], &arguments].concat());
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(out.contains("log_softmax/rows_of_32  "), "{out}");
+    assert!(text(&output.stderr).contains("1 rows missing"));
+}
+
+fn a_killed_tuning_keeps_its_table() {
+    let cache = folder().join("killed");
+    let _ = std::fs::remove_dir_all(&cache);
+    let kept = || {
+        let folder = std::fs::read_dir(cache.join("affekt")).ok()?;
+        let mut files = folder.filter_map(|e| Some(e.ok()?.path()));
+        files.find(|p| {
+            let name = p.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            name.starts_with("plans-") && name.ends_with(".json")
+        })
+    };
+    // More cases than it comes to.
+    let mut child = command(&["tune", "--seconds", "600"])
+        .env("XDG_CACHE_HOME", &cache)
+        .env("HOME", &cache)
+        .env("LOCALAPPDATA", &cache)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    while kept().is_none() {
+        assert!(start.elapsed().as_secs() < 120, "no table was stored");
+        assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let table = std::fs::read(kept().unwrap()).unwrap();
+    let table: Value = serde_json::from_slice(&table).unwrap();
+    assert_eq!(table["schema"], "affekt-plans");
+}
+
+fn rungs_are_listed() {
+    let page = path("rungs.html");
+    let arguments = ["bench", "softmax/rows_of_32", "--rungs", "--seconds", "0.3"];
+    let output = run(&[&arguments[..], &["--html", &page]].concat());
+    let out = text(&output.stdout);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{out}{}",
+        text(&output.stderr)
+    );
+    for shown in [
+        "softmax/rows_of_32 forward  f32[8192, 32]",
+        "log_softmax/rows_of_32 forward",
+        "* softmax",
+        "chosen / this ",
+        "the chosen rung is slower than naive in ",
+        "the chosen rung is slower than another rung in ",
+    ] {
+        assert!(out.contains(shown), "{shown} is missing in {out}");
+    }
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<h2>Rungs</h2>") && page.contains("Chosen over this"));
+    let output = run(&[&arguments[..], &["--json"]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ladders = report["machines"][0]["ladders"].as_array().unwrap();
+    for ladder in ladders {
+        let rungs = ladder["rungs"].as_array().unwrap();
+        let chosen: Vec<&Value> = rungs.iter().filter(|r| r["chosen"] == true).collect();
+        assert_eq!(chosen.len(), 1, "{ladder}");
+        assert!(rungs.len() > 1 && chosen[0]["timing"]["median"].as_f64() > Some(0.0));
+    }
 }

@@ -262,29 +262,11 @@ fn difference(a: &[f32], b: &[f32]) -> f64 {
 
 fn empty_row(work: &Work) -> Result<Row, Failure> {
     let cost = work.cost()?;
+    let case = &work.case.label;
     Ok(Row {
-        op: work.op.clone(),
-        case: work.case.label.clone(),
-        shapes: work.shapes(),
-        verdict: RowVerdict::Right,
-        detail: None,
-        median: None,
-        gpu: None,
-        wall: None,
-        plan: None,
-        entries: Vec::new(),
-        dropped: Vec::new(),
-        n_dispatches: 0,
         bytes: cost.bytes,
         flops: cost.flops,
-        gb_s: None,
-        gflop_s: None,
-        percent: None,
-        bound: None,
-        workspace_bytes: 0,
-        compile_cold: None,
-        compile_cached: None,
-        noisy: false,
+        ..Row::without_time(&work.op, case, work.shapes(), RowVerdict::Right)
     })
 }
 
@@ -392,13 +374,13 @@ fn machine(environment: Environment, rows: Vec<Row>, slowdown: f64, begin: Insta
         n_discarded: 0,
         skipped,
         seconds: begin.elapsed().as_secs_f64(),
+        ..Health::default()
     };
     Machine {
         environment,
-        ceilings: None,
         rows,
-        steps: Vec::new(),
         health,
+        ..Machine::default()
     }
 }
 

@@ -1,0 +1,362 @@
+//! Every rung of an operator on one case, timed in turns: is the one that the plan takes ever slower than another?
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use crate::bench::clock::Clock;
+use crate::bench::report::{Environment, Health, Ladder, Machine, Rung};
+use crate::bench::rows::{Subject, entry_name};
+use crate::bench::statistics::{Budget, Samples};
+use crate::error::{Error, Result};
+use crate::gpu::{Device, Mode};
+use crate::ops;
+use crate::ops::launch::{self, Ledger};
+use crate::ops::op::{Attrs, Entry, Role};
+use crate::ops::plan_table::Choice;
+use crate::tensor::Tensor;
+
+/// A rung that takes so many times as long as the chosen one after [`FEWEST`] samples is timed no further.
+const HOPELESS: f64 = 2.0;
+const FEWEST: usize = 3;
+
+/// How long to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Of each rung.
+    pub budget: Budget,
+    /// A rung whose single call takes longer, in seconds, is left out.
+    pub limit: f64,
+    /// How much slower than another rung the chosen one may be, whatever the spread.
+    pub margin: f64,
+}
+
+/// What is measured now, or has been.
+pub enum Event<'a> {
+    /// Subject `i` of `n`.
+    Measuring {
+        name: &'a str,
+        i: usize,
+        n: usize,
+    },
+    Ladder(&'a Ladder),
+}
+
+/// Measures all rungs of each subject that has several, forward and backward. `tell` may end the run early.
+///
+/// A device that is lost ends it too: [`Health::lost`] says why and [`Health::missing`] which subjects are not there.
+pub fn run(
+    device: &Device,
+    environment: Environment,
+    subjects: &[Subject],
+    settings: &Settings,
+    tell: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Result<Machine> {
+    let begin = Instant::now();
+    let mut machine = Machine {
+        environment,
+        ..Machine::default()
+    };
+    let n = subjects.len();
+    'subjects: for (i, subject) in subjects.iter().enumerate() {
+        let name = &subject.name();
+        if tell(Event::Measuring { name, i, n }).is_break() {
+            break;
+        }
+        for role in [Role::Forward, Role::Vjp] {
+            match ladder(device, subject, role, settings) {
+                Ok(None) => {}
+                Ok(Some(ladder)) => {
+                    let going = tell(Event::Ladder(&ladder));
+                    machine.ladders.push(ladder);
+                    if going.is_break() {
+                        break 'subjects;
+                    }
+                }
+                Err(error) => {
+                    machine.health.lost = Some(error.to_string());
+                    machine.health.missing = subjects[i..].iter().map(Subject::name).collect();
+                    break 'subjects;
+                }
+            }
+        }
+    }
+    machine.health = Health {
+        clock: Clock::of(device).name().to_string(),
+        seconds: begin.elapsed().as_secs_f64(),
+        ..machine.health
+    };
+    Ok(machine)
+}
+
+/// All rungs of a role; `None` if there are not several to choose from.
+///
+/// Errors: [`Error::DeviceLost`] alone; whatever else goes wrong is the ladder's detail.
+pub fn ladder(
+    device: &Device,
+    subject: &Subject,
+    role: Role,
+    settings: &Settings,
+) -> Result<Option<Ladder>> {
+    let entries = subject.candidates(device, role);
+    if entries.len() < 2 {
+        return Ok(None);
+    }
+    let clock = Clock::of(device);
+    let empty = Ladder {
+        op: subject.op.signature().name.to_string(),
+        case: subject.case.label.clone(),
+        shapes: subject.shapes(),
+        role: match role {
+            Role::Forward => "forward",
+            Role::Vjp => "backward",
+        }
+        .to_string(),
+        on_device: clock == Clock::Timestamps,
+        rungs: Vec::new(),
+        detail: None,
+    };
+    let climb = Climb {
+        device,
+        subject,
+        role,
+        settings,
+        clock,
+        attrs: subject.attrs()?,
+    };
+    match climb.rungs(&entries) {
+        Ok(rungs) if rungs.len() < 2 => Ok(None),
+        Ok(rungs) => Ok(Some(Ladder { rungs, ..empty })),
+        Err(lost @ Error::DeviceLost { .. }) => Err(lost),
+        Err(error) => Ok(Some(Ladder {
+            detail: Some(error.to_string()),
+            ..empty
+        })),
+    }
+}
+
+struct Climb<'a> {
+    device: &'a Device,
+    subject: &'a Subject,
+    role: Role,
+    settings: &'a Settings,
+    clock: Clock,
+    attrs: Attrs,
+}
+
+/// A rung that is timed.
+struct Runner {
+    /// Its place among the rungs.
+    place: usize,
+    device: Device,
+    inputs: Vec<Option<Tensor>>,
+    samples: Samples,
+    spent: f64,
+}
+
+impl Climb<'_> {
+    fn rungs(&self, entries: &[Entry]) -> Result<Vec<Rung>> {
+        let planned = self.choices(None)?;
+        // What no call of this case comes to use in this role has no rungs here.
+        if planned.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut known = vec![planned.clone()];
+        let mut rungs = vec![self.rung(&planned, true)];
+        let mut runners = Vec::new();
+        self.start(None, &mut rungs[0], 0, &mut runners)?;
+        for entry in entries {
+            let choice = (entry.name(), entry.variant);
+            let elem = entry.kernel.elem;
+            if !launch::is_right(self.subject.op, self.device, elem, choice)? {
+                rungs.push(Rung {
+                    skipped: Some("wrong on this adapter".to_string()),
+                    ..self.rung(&[choice], false)
+                });
+                continue;
+            }
+            let got = self.choices(Some(choice))?;
+            // Where strides or sizes decide over the variant, another one than asked for may have come, or one that is
+            // there already.
+            if !got.iter().any(|c| c.0 == choice.0) || known.contains(&got) {
+                continue;
+            }
+            let mut rung = self.rung(&got, false);
+            self.start(Some(choice), &mut rung, rungs.len(), &mut runners)?;
+            known.push(got);
+            rungs.push(rung);
+        }
+        self.time(&mut runners)?;
+        self.fill(&mut rungs, &runners);
+        let slower = |rungs: &[Rung]| {
+            let ratios = rungs.iter().filter_map(|r| r.chosen_over_this);
+            ratios.filter(|r| r.is_slower(self.settings.margin)).count() > 0
+        };
+        // What looks slower is told by a second set of samples, so that it takes two accidents to be wrong.
+        if slower(&rungs) {
+            for runner in &mut runners {
+                (runner.samples, runner.spent) = (Samples::default(), 0.0);
+            }
+            self.time(&mut runners)?;
+            self.fill(&mut rungs, &runners);
+        }
+        Ok(rungs)
+    }
+
+    fn rung(&self, choices: &[Choice], chosen: bool) -> Rung {
+        let op = self.subject.op;
+        let mut words: Vec<&str> = Vec::new();
+        for (name, variant) in choices {
+            let word = op.entry(name, *variant).map(|e| e.rung);
+            words.extend(word.filter(|w| !words.contains(w)));
+        }
+        let plain = op.signature().name;
+        let naive = |(name, variant): &Choice| {
+            *variant == 0 && (*name == plain || name.strip_suffix("_vjp") == Some(plain))
+        };
+        Rung {
+            rung: words.join(", "),
+            entries: choices.iter().map(|(e, v)| entry_name(e, *v)).collect(),
+            chosen,
+            naive: choices.iter().any(naive),
+            timing: None,
+            chosen_over_this: None,
+            skipped: None,
+        }
+    }
+
+    fn handle(&self, only: Option<Choice>, guard: bool, verify: bool) -> Device {
+        self.device.with_mode(Mode {
+            only,
+            guard,
+            verify,
+            ..self.device.mode()
+        })
+    }
+
+    /// What a call chooses with this entry point forced, or none.
+    fn choices(&self, only: Option<Choice>) -> Result<Vec<Choice>> {
+        let device = self.handle(only, true, only.is_none());
+        Ledger::of(self.device).clear();
+        let inputs = self.subject.upload_for(&device, self.role)?;
+        self.forward(&inputs)?.work(self.role)?;
+        device.wait()?;
+        Ok(self.subject.chosen(self.device, self.role))
+    }
+
+    /// Makes a runner, unless a call takes too long.
+    fn start(
+        &self,
+        only: Option<Choice>,
+        rung: &mut Rung,
+        place: usize,
+        runners: &mut Vec<Runner>,
+    ) -> Result<()> {
+        let device = self.handle(only, false, false);
+        let inputs = self.subject.upload_for(&device, self.role)?;
+        let mut runner = Runner {
+            place,
+            device,
+            inputs,
+            samples: Samples::default(),
+            spent: 0.0,
+        };
+        let (once, limit) = (self.once(&runner)?, self.settings.limit);
+        // The first call may have compiled something; only a second one tells of one that was hardly too long.
+        let once = match once > limit && once < 2.0 * limit {
+            true => self.once(&runner)?,
+            false => once,
+        };
+        if once > limit {
+            rung.skipped = Some(format!("a call takes {once:.2} s, the limit is {limit} s"));
+        } else {
+            runner.samples = Samples::default();
+            runners.push(runner);
+        }
+        Ok(())
+    }
+
+    fn forward(&self, inputs: &[Option<Tensor>]) -> Result<Forward> {
+        let references: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
+        Ok(Forward {
+            outputs: ops::run(self.subject.op, &references, &self.attrs)?,
+            inputs: inputs.to_vec(),
+        })
+    }
+
+    /// One sample: of the forward pass, or of the backward pass after a forward pass that has been waited for.
+    fn once(&self, runner: &Runner) -> Result<f64> {
+        match self.role {
+            Role::Forward => self.clock.sample(&runner.device, || {
+                self.forward(&runner.inputs)?.work(Role::Forward)
+            }),
+            Role::Vjp => {
+                let forward = self.forward(&runner.inputs)?;
+                forward.work(Role::Forward)?;
+                runner.device.wait()?;
+                self.clock
+                    .sample(&runner.device, || forward.work(Role::Vjp))
+            }
+        }
+    }
+
+    /// One sample of each in turn, until each has enough, or is hopeless beside the chosen one.
+    fn time(&self, runners: &mut [Runner]) -> Result<()> {
+        let budget = &self.settings.budget;
+        loop {
+            let mut taken = false;
+            let chosen = runners.iter().find(|r| r.place == 0);
+            let chosen = chosen.and_then(|r| r.samples.timing());
+            let hopeless = chosen.map_or(f64::INFINITY, |t| HOPELESS * t.median);
+            for runner in runners.iter_mut() {
+                let timing = runner.samples.timing();
+                let is_hopeless = timing.is_some_and(|t| t.n >= FEWEST && t.median > hopeless);
+                if !is_hopeless && !runner.samples.enough(budget, runner.spent) {
+                    let begin = Instant::now();
+                    let secs = self.once(runner)?;
+                    runner.samples.push(secs);
+                    runner.spent += begin.elapsed().as_secs_f64();
+                    taken = true;
+                }
+            }
+            if !taken {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes times and ratios into the rungs.
+    fn fill(&self, rungs: &mut [Rung], runners: &[Runner]) {
+        let chosen = runners.iter().find(|r| r.place == 0);
+        for runner in runners {
+            let rung = &mut rungs[runner.place];
+            rung.timing = runner.samples.timing();
+            rung.skipped = match rung.timing {
+                Some(_) => None,
+                None => Some("the device's clock stood still or ran wild".to_string()),
+            };
+            let ratio = chosen.and_then(|chosen| chosen.samples.over(&runner.samples));
+            rung.chosen_over_this = ratio.filter(|r| r.is_sound());
+        }
+    }
+}
+
+/// A forward pass that has been recorded.
+struct Forward {
+    outputs: Vec<Tensor>,
+    inputs: Vec<Option<Tensor>>,
+}
+
+impl Forward {
+    /// Runs what is pending of the forward pass, or the backward pass.
+    fn work(&self, role: Role) -> Result<()> {
+        let first = &self.outputs[0];
+        if role == Role::Forward || !first.has_grad() {
+            return self.outputs.iter().try_for_each(Tensor::force);
+        }
+        let gradients = first.backward_from(&first.detach())?;
+        let inputs = self.inputs.iter().flatten();
+        inputs
+            .filter_map(|input| gradients.get(input))
+            .try_for_each(Tensor::force)
+    }
+}
