@@ -144,6 +144,11 @@ const TILE_SECS: f64 = 2e-6;
 /// Below this many multiplications a product takes less than a launch, and a block that compiles in 500 ms instead of
 /// 250 never earns it back. 64³ takes 0.1 ms with any block.
 const SMALL_PRODUCT: u64 = 1 << 20;
+/// Fewer multiplications than this, in short sums of operands that do not come by quads, take the naive kernel less than a
+/// launch, and a block more for its tiles: twice 33 × 11 × 7 with both operands transposed, 48 µs naive, 74 by 32 × 1,
+/// launches included. By quads blocks win (9 × 12 × 20: 1.3 times).
+const TINY_PRODUCT: u64 = 1 << 13;
+const TINY_INNER: u32 = 64;
 /// Fewer workgroups than this leave cores idle or unevenly loaded.
 const CPU_GROUPS: u32 = 8;
 /// Inner steps between two visits of an accumulator; 8 and 16 lose.
@@ -325,6 +330,10 @@ fn on_cpu(shape: &MatmulShape, caps: &Caps) -> Plan {
         _ => VEC4_4,
     };
     let products = shape.n_out() * u64::from(shape.inner);
+    let quads = shape.a_quad() != Quad::Single || shape.b_quad() != Quad::Single;
+    if products < TINY_PRODUCT && shape.inner <= TINY_INNER && !quads {
+        return naive(shape);
+    }
     let secs = |index: u32| {
         let block = &BLOCKS[index as usize];
         let tile_rows = block.rows * block.workgroup.0;
@@ -497,7 +506,7 @@ mod tests {
 
     #[test]
     fn a_tiny_product_and_an_empty_inner_axis_are_naive() {
-        for (rows, inner, cols) in [(1, 1, 1), (7, 5, 3), (64, 0, 64)] {
+        for (rows, inner, cols) in [(1, 1, 1), (7, 5, 3), (66, 11, 7), (64, 0, 64)] {
             let plan = plan(&row_major(rows, inner, cols), &lavapipe(), None);
             assert_eq!(plan.choice, Choice::Naive);
         }
