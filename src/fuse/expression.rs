@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::Result;
-use crate::fuse::function::{ADD, CAST, Function, Variant};
+use crate::fuse::function::{ADD, CAST, Function, Param, Variant};
 use crate::fuse::graph::Graph;
 use crate::fuse::kernel;
 use crate::gpu::Device;
@@ -145,6 +145,24 @@ pub(crate) fn apply(
 }
 
 impl Expression {
+    /// The words of the parameters that travel as uniforms.
+    pub(super) fn uniforms(&self) -> impl Iterator<Item = u32> {
+        self.params_that(|kind| kind.is_uniform())
+    }
+
+    /// The values of those that stand in the text.
+    pub(super) fn choices(&self) -> Vec<u32> {
+        self.params_that(|kind| !kind.is_uniform()).collect()
+    }
+
+    fn params_that(&self, which: impl Fn(Param) -> bool) -> impl Iterator<Item = u32> {
+        let kinds = self.function.params.iter().map(|(_, kind)| *kind);
+        kinds
+            .zip(&self.params)
+            .filter(move |(kind, _)| which(*kind))
+            .map(|(_, word)| *word)
+    }
+
     /// Computes operands, largest first, until one kernel can compute the rest; says how large that is.
     fn settle(self: &Arc<Self>, out: &Tensor, device: &Device) -> Result<Size> {
         loop {

@@ -14,11 +14,20 @@ pub enum Kind {
     Any,
 }
 
-/// An attribute that reaches the function as a uniform.
+/// How an attribute reaches the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Param {
+    /// As a uniform: one kernel serves all values.
     F32,
     U32,
+    /// As a literal, for the choice between formulas: software drivers compute both sides of a branch.
+    Choice,
+}
+
+impl Param {
+    pub(super) fn is_uniform(self) -> bool {
+        self != Param::Choice
+    }
 }
 
 /// How a function runs between two values of an argument, while the others stay: where its extremes lie, and what an

@@ -153,6 +153,7 @@ fn compute(device: &Device, graph: &Graph, outputs: &[Tensor], verify: bool) -> 
                     e.elem,
                     e.dtype,
                     n.arguments.clone(),
+                    e.choices(),
                 )
             })
             .collect(),
@@ -314,7 +315,7 @@ fn dispatch(
         }
         for node in &graph.nodes {
             let expression = node.expression();
-            words.extend(&expression.params);
+            words.extend(expression.uniforms());
             words.extend(expression.operands.iter().filter_map(|o| match o {
                 Operand::Scalar(bits) => Some(*bits),
                 _ => None,

@@ -218,7 +218,7 @@ fn evaluate(graph: &Graph, leaves: &mut [Leaf], element: usize) -> Vec<Bounded> 
             .zip(&e.params)
             .map(|((_, kind), bits)| match kind {
                 Param::F32 => f64::from(f32::from_bits(*bits)),
-                Param::U32 => f64::from(*bits),
+                Param::U32 | Param::Choice => f64::from(*bits),
             })
             .collect();
         if e.function.indexed {

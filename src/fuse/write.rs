@@ -18,8 +18,8 @@ const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 /// Everything that decides the text of a kernel.
 #[derive(PartialEq, Eq, Hash, Clone)]
 pub(super) struct Structure {
-    /// Function name, variant, `T`, dtype, arguments.
-    pub nodes: Vec<(&'static str, Variant, DType, DType, Vec<Argument>)>,
+    /// Function name, variant, `T`, dtype, arguments, choices.
+    pub nodes: Vec<(&'static str, Variant, DType, DType, Vec<Argument>, Vec<u32>)>,
     pub leaves: Vec<(DType, Access)>,
     pub outputs: Vec<u8>,
     pub rank: usize,
@@ -65,7 +65,7 @@ pub(super) fn write(graph: &Graph, structure: &Structure) -> String {
     let elements = if structure.quads { QUAD } else { 1 };
     for (i, node) in graph.nodes.iter().enumerate() {
         let e = node.expression();
-        let params = words.take(e.params.len());
+        let params = words.take(e.uniforms().count());
         let scalars = words.take(
             e.operands
                 .iter()
@@ -332,14 +332,17 @@ fn call(
         arguments[0] = format!("{elem}({})", arguments[0]);
     }
     if !e.params.is_empty() {
+        let mut words = params.iter();
+        let mut word = || words.next().expect("as many words as uniforms").clone();
         let fields: Vec<String> = e
             .function
             .params
             .iter()
-            .zip(params)
-            .map(|((_, kind), word)| match kind {
-                Param::F32 => format!("bitcast<f32>({word})"),
-                Param::U32 => word.clone(),
+            .zip(&e.params)
+            .map(|((_, kind), value)| match kind {
+                Param::F32 => format!("bitcast<f32>({})", word()),
+                Param::U32 => word(),
+                Param::Choice => format!("{value}u"),
             })
             .collect();
         arguments.push(format!(

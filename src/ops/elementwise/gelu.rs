@@ -43,7 +43,7 @@ pub static GELU: Elementwise = Elementwise {
         ),
         inputs: &[("x", Kind::Elem)],
         output: Kind::Elem,
-        params: &[("approximate", Param::U32)],
+        params: &[("approximate", Param::Choice)],
         differentiable: &[true],
         indexed: false,
         twin,

@@ -481,7 +481,7 @@ impl Elementwise {
             .zip(self.param_values(attrs))
             .map(|((_, kind), value)| match kind {
                 Param::F32 => (value as f32).to_bits(),
-                Param::U32 => value as u32,
+                Param::U32 | Param::Choice => value as u32,
             })
             .collect()
     }
