@@ -7,20 +7,13 @@ use std::process::ExitCode;
 use affekt::models::{SpeechSwin, SpeechSwinConfig};
 use affekt::optim::Optimizer;
 use affekt::{Ctx, Result, Tensor};
-use support_runtime::{Numbers, open};
+use support_runtime::{Numbers, open, resident_kb};
 
 fn main() -> ExitCode {
     support_runtime::main(&[(
         "a_thousand_steps_take_no_more_memory_than_a_hundred",
         a_thousand_steps_take_no_more_memory_than_a_hundred,
     )])
-}
-
-/// Kilobytes of this process in memory; nothing where the system does not tell.
-fn resident_kb() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|l| l.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn a_thousand_steps_take_no_more_memory_than_a_hundred() -> Result<()> {
