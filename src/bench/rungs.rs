@@ -115,14 +115,7 @@ pub fn ladder(
         rungs: Vec::new(),
         detail: None,
     };
-    let climb = Climb {
-        device,
-        subject,
-        role,
-        settings,
-        clock,
-        attrs: subject.attrs()?,
-    };
+    let climb = Climb::new(device, subject, role, settings)?;
     match climb.rungs(&entries) {
         Ok(rungs) if rungs.len() < 2 => Ok(None),
         Ok(rungs) => Ok(Some(Ladder { rungs, ..empty })),
@@ -134,7 +127,8 @@ pub fn ladder(
     }
 }
 
-struct Climb<'a> {
+/// Entry points of one role on one case, timed in turns.
+pub(super) struct Climb<'a> {
     device: &'a Device,
     subject: &'a Subject,
     role: Role,
@@ -144,16 +138,32 @@ struct Climb<'a> {
 }
 
 /// A rung that is timed.
-struct Runner {
-    /// Its place among the rungs.
-    place: usize,
+pub(super) struct Runner {
+    /// Its place among the rungs; the chosen one has place 0.
+    pub place: usize,
     device: Device,
     inputs: Vec<Option<Tensor>>,
-    samples: Samples,
+    pub samples: Samples,
     spent: f64,
 }
 
-impl Climb<'_> {
+impl<'a> Climb<'a> {
+    pub fn new(
+        device: &'a Device,
+        subject: &'a Subject,
+        role: Role,
+        settings: &'a Settings,
+    ) -> Result<Self> {
+        Ok(Climb {
+            device,
+            subject,
+            role,
+            settings,
+            clock: Clock::of(device),
+            attrs: subject.attrs()?,
+        })
+    }
+
     fn rungs(&self, entries: &[Entry]) -> Result<Vec<Rung>> {
         let planned = self.choices(None)?;
         // What no call of this case comes to use in this role has no rungs here.
@@ -163,7 +173,12 @@ impl Climb<'_> {
         let mut known = vec![planned.clone()];
         let mut rungs = vec![self.rung(&planned, true)];
         let mut runners = Vec::new();
-        self.start(None, &mut rungs[0], 0, &mut runners)?;
+        let limit = self.settings.limit;
+        let too_long = |secs| Some(format!("a call takes {secs:.2} s, the limit is {limit} s"));
+        match self.start(None, 0, limit)? {
+            Ok(runner) => runners.push(runner),
+            Err(secs) => rungs[0].skipped = too_long(secs),
+        }
         for entry in entries {
             let choice = (entry.name(), entry.variant);
             let elem = entry.kernel.elem;
@@ -181,7 +196,10 @@ impl Climb<'_> {
                 continue;
             }
             let mut rung = self.rung(&got, false);
-            self.start(Some(choice), &mut rung, rungs.len(), &mut runners)?;
+            match self.start(Some(choice), rungs.len(), limit)? {
+                Ok(runner) => runners.push(runner),
+                Err(secs) => rung.skipped = too_long(secs),
+            }
             known.push(got);
             rungs.push(rung);
         }
@@ -191,12 +209,8 @@ impl Climb<'_> {
             let ratios = rungs.iter().filter_map(|r| r.chosen_over_this);
             ratios.filter(|r| r.is_slower(self.settings.margin)).count() > 0
         };
-        // What looks slower is told by a second set of samples, so that it takes two accidents to be wrong.
         if slower(&rungs) {
-            for runner in &mut runners {
-                (runner.samples, runner.spent) = (Samples::default(), 0.0);
-            }
-            self.time(&mut runners)?;
+            self.time_anew(&mut runners)?;
             self.fill(&mut rungs, &runners);
         }
         Ok(rungs)
@@ -234,7 +248,7 @@ impl Climb<'_> {
     }
 
     /// What a call chooses with this entry point forced, or none.
-    fn choices(&self, only: Option<Choice>) -> Result<Vec<Choice>> {
+    pub fn choices(&self, only: Option<Choice>) -> Result<Vec<Choice>> {
         let device = self.handle(only, true, only.is_none());
         Ledger::of(self.device).clear();
         let inputs = self.subject.upload_for(&device, self.role)?;
@@ -243,36 +257,32 @@ impl Climb<'_> {
         Ok(self.subject.chosen(self.device, self.role))
     }
 
-    /// Makes a runner, unless a call takes too long.
-    fn start(
+    /// Makes a runner; or says how many seconds a call takes, where that is longer than `limit`.
+    pub fn start(
         &self,
         only: Option<Choice>,
-        rung: &mut Rung,
         place: usize,
-        runners: &mut Vec<Runner>,
-    ) -> Result<()> {
+        limit: f64,
+    ) -> Result<std::result::Result<Runner, f64>> {
         let device = self.handle(only, false, false);
         let inputs = self.subject.upload_for(&device, self.role)?;
-        let mut runner = Runner {
+        let runner = Runner {
             place,
             device,
             inputs,
             samples: Samples::default(),
             spent: 0.0,
         };
-        let (once, limit) = (self.once(&runner)?, self.settings.limit);
+        let once = self.once(&runner)?;
         // The first call may have compiled something; only a second one tells of one that was hardly too long.
         let once = match once > limit && once < 2.0 * limit {
             true => self.once(&runner)?,
             false => once,
         };
-        if once > limit {
-            rung.skipped = Some(format!("a call takes {once:.2} s, the limit is {limit} s"));
-        } else {
-            runner.samples = Samples::default();
-            runners.push(runner);
-        }
-        Ok(())
+        Ok(match once > limit {
+            true => Err(once),
+            false => Ok(runner),
+        })
     }
 
     fn forward(&self, inputs: &[Option<Tensor>]) -> Result<Forward> {
@@ -284,7 +294,7 @@ impl Climb<'_> {
     }
 
     /// One sample: of the forward pass, or of the backward pass after a forward pass that has been waited for.
-    fn once(&self, runner: &Runner) -> Result<f64> {
+    pub fn once(&self, runner: &Runner) -> Result<f64> {
         match self.role {
             Role::Forward => self.clock.sample(&runner.device, || {
                 self.forward(&runner.inputs)?.work(Role::Forward)
@@ -300,7 +310,7 @@ impl Climb<'_> {
     }
 
     /// One sample of each in turn, until each has enough, or is hopeless beside the chosen one.
-    fn time(&self, runners: &mut [Runner]) -> Result<()> {
+    pub fn time(&self, runners: &mut [Runner]) -> Result<()> {
         let budget = &self.settings.budget;
         loop {
             let mut taken = false;
@@ -322,6 +332,14 @@ impl Climb<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Samples that owe nothing to those before: what two such sets agree on takes two accidents to be wrong.
+    pub fn time_anew(&self, runners: &mut [Runner]) -> Result<()> {
+        for runner in runners.iter_mut() {
+            (runner.samples, runner.spent) = (Samples::default(), 0.0);
+        }
+        self.time(runners)
     }
 
     /// Writes times and ratios into the rungs.

@@ -3,21 +3,21 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::clock::Clock;
-use crate::bench::report::Timing;
 use crate::bench::rows::Subject;
-use crate::bench::statistics::{Budget, Ratio};
+use crate::bench::rungs::{Climb, Runner, Settings};
+use crate::bench::statistics::Budget;
 use crate::error::{Error, Result};
-use crate::gpu::{Device, Mode};
+use crate::gpu::Device;
 use crate::ops::launch::{self, Ledger};
 use crate::ops::op::Role;
 use crate::ops::plan_table::{Choice, Kind, PlanTable, Preference};
-use crate::tensor::Tensor;
 
-/// How much faster than the built-in plan an entry point must be to go into the table: less may be noise.
-const GAIN: f64 = 1.03;
-/// An entry point that takes so many times as long as the best one after one call is timed no further.
-const HOPELESS: f64 = 2.0;
+/// How much slower than an entry point the built-in plan must be for that to go into the table: less may be noise.
+const GAIN: f64 = 0.03;
+/// An entry point of which one call takes so many times as long as one of the plan is not timed.
+const HOPELESS: f64 = 4.0;
+/// Most seconds for the samples of an entry point.
+const MAX_SECS: f64 = 0.4;
 
 /// What tuning does now, or has found.
 pub enum Event<'a> {
@@ -81,73 +81,82 @@ struct Trial<'a> {
     role: Role,
 }
 
-/// What a call takes with one entry point forced, or none.
-struct Timed {
-    /// What was chosen, of the role at hand.
-    chosen: Vec<Choice>,
-    /// The calls that a table can speak of.
-    kinds: Vec<Kind>,
-    timing: Option<Timing>,
-}
-
 impl Trial<'_> {
     fn run(&self, table: &mut PlanTable, tell: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-        let op = self.subject.op;
-        let entries = self.subject.candidates(self.device, self.role);
+        let (op, device) = (self.subject.op, self.device);
+        let entries = self.subject.candidates(device, self.role);
         if entries.len() < 2 {
             return Ok(());
         }
-        let planned = self.time(None, f64::INFINITY)?;
+        let settings = Settings {
+            budget: Budget {
+                max_secs: MAX_SECS,
+                ..Budget::default()
+            },
+            limit: f64::INFINITY,
+            margin: GAIN,
+        };
+        let climb = Climb::new(device, self.subject, self.role, &settings)?;
+        let planned = climb.choices(None)?;
+        let kinds = Ledger::of(device).kinds();
         // Nothing asks the table in this call, so nothing could be said to it.
-        let (Some(kind), Some(planned_timing)) = (
-            planned.kinds.iter().find(|k| k.op == op.signature().name),
-            planned.timing,
-        ) else {
+        let Some(kind) = kinds.iter().find(|k| k.op == op.signature().name) else {
             return Ok(());
         };
-        let mut tried = planned.chosen.clone();
-        let mut best: Option<(Choice, Timing)> = None;
+        // What no call of this case comes to use in this role has no alternatives.
+        if planned.is_empty() {
+            return Ok(());
+        }
+        let Ok(plan) = climb.start(None, 0, settings.limit)? else {
+            return Ok(());
+        };
+        let once = climb.once(&plan)?;
+        // A clock that stood still bounds nothing.
+        let limit = match once > 0.0 {
+            true => HOPELESS * once,
+            false => f64::INFINITY,
+        };
+        let mut runners = vec![plan];
+        let mut tried = planned.clone();
+        // By place; the plan stands first.
+        let mut choices: Vec<Option<Choice>> = vec![None];
         for entry in &entries {
             let choice = (entry.name(), entry.variant);
-            let right = launch::is_right(op, self.device, entry.kernel.elem, choice)?;
-            if !right {
+            if !launch::is_right(op, device, entry.kernel.elem, choice)? {
                 continue;
             }
-            let least = best.map_or(planned_timing.median, |(_, t)| t.median);
-            let timed = self.time(Some(choice), HOPELESS * least)?;
-            // Where strides decide over the variant, another one than asked for may have come.
-            let Some(got) = timed.chosen.iter().find(|c| c.0 == choice.0) else {
+            let got = climb.choices(Some(choice))?;
+            // Where strides decide over the variant, another one than asked for may have come, which must be right too.
+            let Some(got) = got.into_iter().find(|c| c.0 == choice.0) else {
                 continue;
             };
-            if tried.contains(got) {
+            if tried.contains(&got) || !launch::is_right(op, device, kind.elem, got)? {
                 continue;
             }
-            tried.push(*got);
-            if let Some(timing) = timed.timing {
-                if timing.median < least {
-                    best = Some((*got, timing));
-                }
+            tried.push(got);
+            if let Ok(runner) = climb.start(Some(choice), choices.len(), limit)? {
+                runners.push(runner);
+                choices.push(Some(got));
             }
         }
+        let (planned_secs, better) = faster(&climb, runners)?;
+        let Some(planned_secs) = planned_secs else {
+            return Ok(());
+        };
         let words: Vec<String> = planned
-            .chosen
             .iter()
             .map(|(entry, variant)| format!("{entry}.{variant}"))
             .collect();
         let words = words.join(", ");
-        let better = best.filter(|(choice, timing)| {
-            let ratio = Ratio::of(&planned_timing, timing);
-            // What strides made of the choice must be right too.
-            ratio.value > GAIN
-                && ratio.low > 1.0
-                && launch::is_right(op, self.device, kind.elem, *choice).unwrap_or(false)
-        });
-        let preference = better.map(|((entry, variant), timing)| Preference {
-            entry,
-            variant,
-            secs: timing.median,
-            planned_secs: planned_timing.median,
-            planned: words.clone(),
+        let preference = better.and_then(|(place, secs)| {
+            let (entry, variant) = choices[place]?;
+            Some(Preference {
+                entry,
+                variant,
+                secs,
+                planned_secs,
+                planned: words.clone(),
+            })
         });
         table.forget(kind, |name| entries.iter().any(|e| e.name() == name));
         if let Some(preference) = &preference {
@@ -157,71 +166,44 @@ impl Trial<'_> {
             name: &self.subject.name(),
             kind,
             planned: &words,
-            planned_secs: planned_timing.median,
+            planned_secs,
             best: preference.as_ref(),
             table,
         });
         Ok(())
     }
+}
 
-    /// Times calls; no more than one if that takes longer than `hopeless`.
-    fn time(&self, only: Option<Choice>, hopeless: f64) -> Result<Timed> {
-        let handle = |guard| {
-            self.device.with_mode(Mode {
-                verify: false,
-                guard,
-                only,
-                ..self.device.mode()
-            })
-        };
-        let ledger = Ledger::of(self.device);
-        ledger.clear();
-        self.call(&handle(true))?()?;
-        let chosen = self.subject.chosen(self.device, self.role);
-        let kinds = ledger.kinds();
-        let device = handle(false);
-        let call = self.call(&device)?;
-        let before = device.stream_stats().n_dispatches;
-        call()?;
-        device.wait()?;
-        let n_dispatches = device.stream_stats().n_dispatches - before;
-        let begin = Instant::now();
-        call()?;
-        device.wait()?;
-        let timing = match begin.elapsed().as_secs_f64() > hopeless {
-            true => None,
-            false => {
-                let budget = Budget {
-                    max_secs: 0.4,
-                    ..Budget::default()
-                };
-                Some(Clock::of(&device).time(&device, &budget, n_dispatches, call)?)
-            }
-        };
-        Ok(Timed {
-            chosen,
-            kinds,
-            timing,
-        })
+/// Seconds of the plan, and place and seconds of the fastest other where two independent sets of samples, each taken in
+/// turns with the plan, agree that it is faster: one busy phase of the machine makes nothing win.
+fn faster(
+    climb: &Climb<'_>,
+    mut runners: Vec<Runner>,
+) -> Result<(Option<f64>, Option<(usize, f64)>)> {
+    climb.time(&mut runners)?;
+    let median = |runner: &Runner| runner.samples.timing().map(|t| t.median);
+    let others = runners.iter().filter(|r| r.place != 0);
+    let best = others
+        .filter_map(|r| Some((r.place, median(r)?)))
+        .min_by(|a, b| a.1.total_cmp(&b.1));
+    let is_faster = |runners: &[Runner], place: usize| {
+        let at = |place| runners.iter().find(|r| r.place == place);
+        let pair = at(0).zip(at(place));
+        let ratio = pair.and_then(|(plan, other)| plan.samples.over(&other.samples));
+        ratio.is_some_and(|r| r.is_slower(GAIN))
+    };
+    let suspect = best
+        .map(|b| b.0)
+        .filter(|place| is_faster(&runners, *place));
+    let mut better = None;
+    if let Some(place) = suspect {
+        runners.retain(|r| r.place == 0 || r.place == place);
+        climb.time_anew(&mut runners)?;
+        if is_faster(&runners, place) {
+            let winner = runners.iter().find(|r| r.place == place);
+            better = winner.and_then(median).map(|secs| (place, secs));
+        }
     }
-
-    /// A call of the subject on this handle, with its backward pass where that is what is looked at.
-    fn call(&self, device: &Device) -> Result<impl Fn() -> Result<()>> {
-        let op = self.subject.op;
-        let attrs = self.subject.attrs()?;
-        let backward = self.role == Role::Vjp;
-        let inputs = self.subject.upload_for(device, self.role)?;
-        Ok(move || {
-            let references: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-            let outputs = crate::ops::run(op, &references, &attrs)?;
-            if backward && outputs[0].has_grad() {
-                let gradients = outputs[0].backward_from(&outputs[0].detach())?;
-                for input in inputs.iter().flatten() {
-                    gradients.get(input).map_or(Ok(()), Tensor::force)?;
-                }
-                return Ok(());
-            }
-            outputs.iter().try_for_each(Tensor::force)
-        })
-    }
+    let plan = runners.iter().find(|r| r.place == 0);
+    Ok((plan.and_then(median), better))
 }

@@ -81,7 +81,7 @@ impl Kind {
 pub struct Preference {
     pub entry: &'static str,
     pub variant: u32,
-    /// Seconds of a call with it, and with what the built-in plan takes.
+    /// Seconds of a call with it, and with what the built-in plan takes; of the backward pass alone for its entry points.
     pub secs: f64,
     pub planned_secs: f64,
     /// What the built-in plan takes, in words.
