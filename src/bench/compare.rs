@@ -105,8 +105,7 @@ fn findings(machine: &Machine) -> impl Iterator<Item = (String, String, Found)> 
             gpu: None,
             wall: step.median.and(step.step),
         };
-        let sizes = format!("{}, batch {}", step.config, step.batch);
-        (step.name(), sizes, found)
+        (step.name(), step.sizes(), found)
     });
     rows.chain(steps)
 }
@@ -122,6 +121,27 @@ pub struct Baseline {
 }
 
 impl Baseline {
+    /// Whether it has one of these rows and steps at least, which are given by name and sizes.
+    ///
+    /// Errors: [`Error::Incomparable`] if it has one of them with other sizes.
+    pub fn meets(&self, sized: &[(String, String)]) -> Result<bool> {
+        let mut meets = false;
+        for (row, expected, _) in findings(&self.machine) {
+            let Some((_, found)) = sized.iter().find(|(name, _)| *name == row) else {
+                continue;
+            };
+            if *found != expected {
+                return Err(Error::Incomparable {
+                    row,
+                    found: found.clone(),
+                    expected,
+                });
+            }
+            meets = true;
+        }
+        Ok(meets)
+    }
+
     /// How much slower the ceilings of `machine` are than those of the baseline, 1 to [`MOST_SLACK`]: the machine as a whole is slower
     /// then, not a kernel. The median of all rates, so that one that was disturbed excuses nothing.
     fn slack(&self, machine: &Machine) -> f64 {
@@ -374,5 +394,15 @@ mod tests {
             message,
             "sum/a is of f32[5] in one file and of f32[4] in another"
         );
+        // And before anything is measured.
+        let baseline = Baseline {
+            machine: a,
+            margin: 0.05,
+        };
+        let meets =
+            |name: &str, sizes: &str| baseline.meets(&[(name.to_string(), sizes.to_string())]);
+        assert_eq!(meets("sum/a", "f32[5]").unwrap_err().to_string(), message);
+        assert!(meets("sum/a", "f32[4]").unwrap());
+        assert!(!meets("sum/b", "f32[4]").unwrap());
     }
 }

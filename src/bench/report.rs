@@ -330,6 +330,15 @@ impl Step {
     pub fn name(&self) -> String {
         format!("step/{}", self.model)
     }
+
+    /// What it worked on: steps of equal name and other sizes are not compared.
+    pub fn sizes(&self) -> String {
+        step_sizes(&self.config, self.batch)
+    }
+}
+
+pub(super) fn step_sizes(config: &str, batch: usize) -> String {
+    format!("{config}, batch {batch}")
 }
 
 /// Every rung of one role on one case, timed in turns.

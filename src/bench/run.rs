@@ -35,6 +35,15 @@ pub struct Settings {
     pub baseline: Option<Baseline>,
 }
 
+impl Settings {
+    /// Name and sizes of each row and step.
+    pub fn sized(&self) -> Vec<(String, String)> {
+        let rows = self.rows.iter().map(|s| (s.name(), s.shapes()));
+        let steps = self.steps.iter().map(|s| (s.name(), s.sizes()));
+        rows.chain(steps).collect()
+    }
+}
+
 /// What has just been found, or is about to be.
 pub enum Event<'a> {
     /// The name of what is measured now, and which of how many it is.

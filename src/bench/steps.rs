@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::bench::clock::sample;
-use crate::bench::report::{RowVerdict, Step};
+use crate::bench::report::{RowVerdict, Step, step_sizes};
 use crate::bench::statistics::Budget;
 use crate::error::{Error, Result};
 use crate::fuse::take_given_way;
@@ -49,6 +49,11 @@ impl Subject {
     /// `step/speech-swin`.
     pub fn name(&self) -> String {
         format!("step/{}", self.model.name)
+    }
+
+    /// What it works on, as [`Step::sizes`] has it.
+    pub fn sizes(&self) -> String {
+        step_sizes(self.config, BATCH)
     }
 
     fn training(&self, device: &Device) -> Result<Training> {

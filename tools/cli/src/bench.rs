@@ -240,6 +240,12 @@ impl Bench {
                 Some(baseline) => Some(self.of_baseline(baseline, &environment)?),
                 None => None,
             };
+            // Before anything is measured, not after it.
+            if let Some(baseline) = &settings.baseline {
+                if !baseline.meets(&settings.sized())? {
+                    return Err(nothing_in_common());
+                }
+            }
             say(&format!(
                 "{} rows and {} training steps on {}, {} limits",
                 settings.rows.len(),
@@ -498,17 +504,28 @@ fn lost(machine: &Machine) -> String {
     )
 }
 
-/// The machine of the baseline with this adapter and engine.
+/// The machine of the baseline with this adapter, engine and profile of limits.
 fn old_of<'a>(baseline: &'a Report, new: &Environment) -> Result<&'a Machine, Failure> {
     let engine = |e: &Environment| e.engine.split(' ').next().map(str::to_string);
     let same = |old: &&Machine| {
         old.environment.adapter == new.adapter && engine(&old.environment) == engine(new)
     };
-    baseline
-        .machines
-        .iter()
-        .find(same)
-        .ok_or_else(|| Failure::Wrong(format!("the baseline has nothing of {}", new.adapter)))
+    let mut of_adapter = baseline.machines.iter().filter(same).peekable();
+    let Some(first) = of_adapter.peek().copied() else {
+        return Err(Failure::Wrong(format!(
+            "the baseline has nothing of {}",
+            new.adapter
+        )));
+    };
+    // Other limits are other plans and kernels.
+    of_adapter
+        .find(|old| old.environment.limits == new.limits)
+        .ok_or_else(|| {
+            Failure::Wrong(format!(
+                "the baseline was measured on {} with {:?} limits, this is with {:?} limits",
+                new.adapter, first.environment.limits, new.limits
+            ))
+        })
 }
 
 /// Whether each machine has something that the baseline has too.
@@ -519,12 +536,14 @@ fn in_common(baseline: &Report, report: &Report) -> Outcome {
             .iter()
             .any(|line| line.cells.iter().all(Option::is_some))
         {
-            return Err(Failure::Wrong(
-                "the baseline has none of these rows".to_string(),
-            ));
+            return Err(nothing_in_common());
         }
     }
     Ok(())
+}
+
+fn nothing_in_common() -> Failure {
+    Failure::Wrong("the baseline has none of these rows".to_string())
 }
 
 /// Ratios to the baseline.

@@ -128,8 +128,15 @@ fn what_is_no_result_is_refused() {
     elsewhere["machines"][0]["environment"]["adapter"] = json!("another");
     let elsewhere = results_file("elsewhere.json", &elsewhere);
     let others = results_file("others.json", &results(&[("b", 1.0)], "f32[4]"));
+    let mut limited = results(&[("a", 1.0)], "f32[4]");
+    limited["machines"][0]["environment"]["limits"] = json!("default");
+    let limited = results_file("limited.json", &limited);
     // The table is printed before.
     for (baseline, words) in [
+        (
+            &limited,
+            "the baseline was measured on none with \"default\" limits, this is with \"\" limits",
+        ),
         (&elsewhere, "the baseline has nothing of none"),
         (&others, "the baseline has none of these rows"),
     ] {
