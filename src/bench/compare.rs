@@ -239,6 +239,18 @@ impl Place {
             Place::Step(i) => &mut machine.steps[i].beside,
         }
     }
+
+    /// Why the result there is wrong, if it is.
+    pub(super) fn detail(self, machine: &Machine) -> Option<&str> {
+        let (verdict, detail) = match self {
+            Place::Row(i) => (machine.rows[i].verdict, &machine.rows[i].detail),
+            Place::Step(i) => (machine.steps[i].verdict, &machine.steps[i].detail),
+        };
+        match verdict {
+            RowVerdict::Wrong => detail.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 pub(super) fn places_of(machine: &Machine) -> HashMap<String, Place> {

@@ -59,6 +59,8 @@ pub enum Event<'a> {
     Again {
         name: &'a str,
         beside: &'a Beside,
+        /// What is wrong with it, if it was wrong this time.
+        detail: Option<&'a str>,
     },
 }
 
@@ -237,16 +239,22 @@ impl Run<'_> {
             self.once_more(&name, &fresh)?;
             baseline.judge(&mut self.machine)?;
             let place = places_of(&self.machine)[&name];
+            let detail = place.detail(&self.machine).map(str::to_string);
             let beside = place.of(&mut self.machine);
             if let Some(beside) = beside {
-                let (name, tell) = (&name, &mut self.tell);
-                self.ended |= tell(Event::Again { name, beside }).is_break();
+                let event = Event::Again {
+                    name: &name,
+                    beside,
+                    detail: detail.as_deref(),
+                };
+                self.ended |= (self.tell)(event).is_break();
             }
         }
         Ok(())
     }
 
-    /// Measures a row or a step, which keeps the better time of the two and a note of all.
+    /// Measures a row or a step, which keeps the better time of the two and a note of all. What is wrong this time is
+    /// wrong.
     fn once_more(&mut self, name: &str, device: &Device) -> Result<()> {
         let machine = &mut self.machine;
         let (old, new) = if let Some(row) = machine.rows.iter_mut().find(|r| r.name() == name) {
@@ -256,7 +264,7 @@ impl Run<'_> {
             let subject = subject.expect("a row is of a subject");
             let again = subject.measure(device, &ceilings, &self.settings.budget)?;
             let medians = (row.median, again.median);
-            if is_better(medians) {
+            if stands((row.verdict, row.median), (again.verdict, again.median)) {
                 let beside = row.beside.take();
                 *row = Row { beside, ..again };
             }
@@ -269,7 +277,7 @@ impl Run<'_> {
             let mut steps = machine.steps.iter_mut();
             let step = steps.find(|s| s.name() == name).expect("it was measured");
             let medians = (step.median, again.median);
-            if is_better(medians) {
+            if stands((step.verdict, step.median), (again.verdict, again.median)) {
                 let (beside, first) = (step.beside.take(), step.first);
                 *step = Step {
                     beside,
@@ -302,6 +310,30 @@ impl Run<'_> {
     }
 }
 
-fn is_better((old, new): (Option<f64>, Option<f64>)) -> bool {
-    old.zip(new).is_some_and(|(old, new)| new < old)
+/// Whether what was found when looking again, verdict and median, takes the place of what was found before.
+fn stands(
+    (verdict, old): (RowVerdict, Option<f64>),
+    (again, new): (RowVerdict, Option<f64>),
+) -> bool {
+    match (verdict, again) {
+        (RowVerdict::Right, RowVerdict::Right) => old.zip(new).is_some_and(|(old, new)| new < old),
+        (RowVerdict::Right, RowVerdict::Wrong) => true,
+        // What is skipped on a device beside the first one may lack room for two.
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_again_keeps_the_better_time_and_whatever_is_wrong() {
+        let right = |median| (RowVerdict::Right, Some(median));
+        assert!(stands(right(2.0), right(1.0)));
+        assert!(!stands(right(1.0), right(2.0)));
+        assert!(stands(right(1.0), (RowVerdict::Wrong, None)));
+        assert!(!stands(right(1.0), (RowVerdict::Skipped, None)));
+        assert!(!stands((RowVerdict::Wrong, None), right(1.0)));
+    }
 }

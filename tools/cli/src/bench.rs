@@ -669,7 +669,16 @@ impl Shown {
                     writeln!(out, "  wrong here and not used: {}", flatten(dropped))?;
                 }
             }
-            Event::Again { name, beside } => writeln!(out, "{name}  again: {}", rounds(beside))?,
+            Event::Again {
+                name,
+                beside,
+                detail,
+            } => {
+                writeln!(out, "{name}  again: {}", rounds(beside))?;
+                if let Some(detail) = detail {
+                    writeln!(out, "{name}  FAIL: {}", flatten(detail))?;
+                }
+            }
         }
         out.flush()
     }
