@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::bench::statistics::Ratio;
 pub use crate::check::Environment;
@@ -14,6 +15,8 @@ use crate::error::{Error, Result};
 
 /// What the field `schema` says.
 pub const SCHEMA: &str = "affekt-bench";
+/// No time, rate, size or count that is measured is as large: 10¹⁵ seconds, bytes or operations.
+const MOST: f64 = 1e15;
 /// Raised whenever a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -457,7 +460,7 @@ impl Report {
     /// Errors: [`Error::Format`] if it cannot be read, holds something else, or is of another schema version.
     pub fn read(file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).map_err(|e| Error::format(file, e.to_string()))?;
-        let value: serde_json::Value = serde_json::from_str(&text)
+        let mut value: Value = serde_json::from_str(&text)
             .map_err(|e| Error::format(file, format!("no JSON: {e}")))?;
         if value["schema"].as_str() != Some(SCHEMA) {
             return Err(Error::format(
@@ -475,6 +478,10 @@ impl Report {
                 ),
             ));
         }
+        plain(&mut value);
+        if let Some(flaw) = wild(&value) {
+            return Err(Error::format(file, format!("broken results: {flaw}")));
+        }
         let report: Report = serde_json::from_value(value)
             .map_err(|e| Error::format(file, format!("broken results: {e}")))?;
         match report.flaw() {
@@ -488,25 +495,30 @@ impl Report {
         if self.machines.is_empty() {
             return Some("no machine".to_string());
         }
-        let ordered = |t: &Timing| {
-            let times = [t.p10, t.median, t.p90];
-            times.iter().all(|s| *s > 0.0 && *s < 1e9) && t.p10 <= t.median && t.median <= t.p90
-        };
+        let ordered =
+            |t: &Timing| t.p10 > 0.0 && t.p10 <= t.median && t.median <= t.p90 && t.p90 < MOST;
         for machine in &self.machines {
+            let rows = machine.rows.iter();
+            let rows = rows.map(|r| (r.name(), r.median, vec![&r.gpu, &r.wall]));
+            let steps = machine.steps.iter().map(|s| {
+                let timings = vec![&s.step, &s.forward, &s.backward, &s.optimizer];
+                (s.name(), s.median, timings)
+            });
             let mut names = std::collections::HashSet::new();
-            for row in &machine.rows {
-                let name = row.name();
-                let timings = [&row.gpu, &row.wall];
-                if !timings.into_iter().flatten().all(ordered) {
+            for (name, median, timings) in rows.chain(steps) {
+                let timings = timings.into_iter().flatten();
+                if !(median.is_none_or(|m| m > 0.0) && timings.into_iter().all(ordered)) {
                     return Some(format!("{name} has times that are none"));
                 }
                 if !names.insert(name.clone()) {
                     return Some(format!("{name} is there twice"));
                 }
             }
-            let steps = machine.steps.iter();
-            if !steps.filter_map(|s| s.step.as_ref()).all(ordered) {
-                return Some("a training step has times that are none".to_string());
+            for ladder in &machine.ladders {
+                let mut timings = ladder.rungs.iter().filter_map(|r| r.timing.as_ref());
+                if !timings.all(ordered) {
+                    return Some(format!("{} has times that are none", ladder.name()));
+                }
             }
         }
         None
@@ -525,5 +537,52 @@ impl Report {
             serde_json::to_string_pretty(self).expect("names are text and numbers are finite");
         text.push('\n');
         text
+    }
+}
+
+/// Leaves no character in any text that moves a terminal's cursor, turns the direction of writing, or ends a line.
+fn plain(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            let plain = text.chars().map(|c| match c {
+                '\n' | '\r' | '\t' => ' ',
+                c if c.is_control() => char::REPLACEMENT_CHARACTER,
+                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+                c => c,
+            });
+            *text = plain.collect();
+        }
+        Value::Array(list) => list.iter_mut().for_each(plain),
+        Value::Object(fields) => fields.values_mut().for_each(plain),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// The first number that nothing measured could be, with its place. Limits of a device may be as large as they like.
+fn wild(report: &Value) -> Option<String> {
+    let machines = report["machines"].as_array()?;
+    machines.iter().find_map(|machine| {
+        let fields = machine.as_object()?.iter();
+        fields
+            .filter(|(name, _)| *name != "environment")
+            .find_map(|(name, value)| wild_in(name, value))
+    })
+}
+
+fn wild_in(place: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => {
+            let measurable = number.as_f64().is_some_and(|x| (0.0..MOST).contains(&x));
+            (!measurable)
+                .then(|| format!("{place} is {number}, expected 0 or more, below {MOST:e}"))
+        }
+        Value::Array(list) => list
+            .iter()
+            .enumerate()
+            .find_map(|(i, value)| wild_in(&format!("{place}[{i}]"), value)),
+        Value::Object(fields) => fields
+            .iter()
+            .find_map(|(name, value)| wild_in(&format!("{place}.{name}"), value)),
+        Value::Null | Value::Bool(_) | Value::String(_) => None,
     }
 }

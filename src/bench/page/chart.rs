@@ -88,6 +88,9 @@ impl Scale {
             }
             false => {
                 let rough = (self.high - self.low) / 5.0;
+                if !(rough > 0.0 && rough.is_finite()) {
+                    return Vec::new();
+                }
                 let power = 10f64.powf(rough.log10().floor());
                 let steps = [1.0, 2.0, 5.0, 10.0].map(|f| f * power);
                 let step = steps.into_iter().find(|s| *s >= 0.999 * rough);
@@ -101,6 +104,10 @@ impl Scale {
 }
 
 fn multiples(low: f64, high: f64, of: &[f64]) -> Vec<f64> {
+    // What is no range has no marks.
+    if !(low > 0.0 && low <= high && high < f64::MAX) {
+        return Vec::new();
+    }
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     (first..=last)
         .flat_map(|k| of.iter().map(move |f| f * 10f64.powi(k)))
@@ -110,6 +117,9 @@ fn multiples(low: f64, high: f64, of: &[f64]) -> Vec<f64> {
 
 /// Powers of two from `low` to `high`, at most six of them, as sizes.
 pub fn sizes(low: f64, high: f64) -> Vec<(f64, String)> {
+    if !(low > 0.0 && low <= high && high < f64::MAX) {
+        return Vec::new();
+    }
     let (first, last) = (low.log2().ceil() as i32, high.log2().floor() as i32);
     let step = (last - first + 5) / 6;
     (first..=last)
@@ -223,6 +233,10 @@ mod tests {
         assert_eq!(scale(3.0, 30.0, true).ticks(), [5.0, 10.0, 20.0]);
         assert_eq!(scale(0.0, 13.0, false).ticks(), [0.0, 5.0, 10.0]);
         assert_eq!(scale(1.0, 100.0, true).at(10.0), 50.0);
+        // An axis without bounds has none, rather than marks without end.
+        assert!(scale(1.0, f64::INFINITY, true).ticks().is_empty());
+        assert!(scale(0.0, f64::INFINITY, false).ticks().is_empty());
+        assert!(sizes(1.0, f64::INFINITY).is_empty());
         // What lies outside stands at the edge.
         assert_eq!(scale(1.0, 100.0, true).at(1e9), 100.0);
         let marks = [0.01, 0.1, 1.0, 10.0, 1e3, 2e4, 1e6].map(mark);

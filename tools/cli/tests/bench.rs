@@ -109,7 +109,37 @@ fn what_is_no_result_is_refused() {
         &["bench", "--compare", &path("absent.json")],
         &["absent.json"],
     );
+    let with = |field: &str, value: Value| {
+        let mut results = results(&[("a", 1.0)], "");
+        results["machines"][0][field] = value;
+        results
+    };
+    let step = json!({
+        "model": "m",
+        "config": "c",
+        "batch": 1,
+        "n_parameters": 1,
+        "verdict": "right",
+        "median": 1.0,
+    });
+    let mut negative = results(&[("a", 1.0)], "");
+    negative["machines"][0]["rows"][0]["gb_s"] = json!(-1.0);
     for (name, value, words) in [
+        (
+            "ceiling.json",
+            with("ceilings", json!({ "f32_gflop_s": 1e308 })),
+            "ceilings.f32_gflop_s is 1e",
+        ),
+        (
+            "negative.json",
+            negative,
+            "rows[0].gb_s is -1.0, expected 0 or more, below 1e15",
+        ),
+        (
+            "steps.json",
+            with("steps", json!([step, step])),
+            "step/m is there twice",
+        ),
         (
             "twice.json",
             results(&[("a", 1.0), ("a", 2.0)], ""),
