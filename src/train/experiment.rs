@@ -312,6 +312,14 @@ fn claim(experiment: &Experiment, device: &Device, path: &Path, folder: Folder) 
     }
 }
 
+/// What a model was tested on, by what its checkpoint says; the middle where it says nothing.
+fn excerpt_of(about: &Value) -> Option<Excerpt> {
+    match &about["excerpt"] {
+        Value::Null => Some(Excerpt::Middle),
+        named => named.as_str().and_then(Excerpt::named),
+    }
+}
+
 /// The first field in which two objects differ, in words.
 fn difference(path: &str, found: &Value, asked: &Value) -> Option<String> {
     match (found, asked) {
@@ -401,6 +409,9 @@ impl Trained {
     /// Errors: [`Error::Io`], [`Error::Format`] for what is no run; [`Error::State`] for parameters that do not fit the
     /// model; [`Error::Attribute`] for a fold that is not there.
     pub fn open(device: &Device, path: &Path, fold: Option<&str>) -> Result<Self> {
+        if !path.exists() {
+            return Err(Error::format(path, "there is no such file or folder"));
+        }
         let files = match path.is_dir() {
             true => checkpoints(path)?,
             false => vec![path.to_path_buf()],
@@ -469,10 +480,8 @@ impl Trained {
                 .collect(),
             front_end: FrontEnd::of_json(&about["front_end"])
                 .ok_or_else(|| Error::format(path, "no checkpoint: no front end"))?,
-            excerpt: about["excerpt"]
-                .as_str()
-                .and_then(Excerpt::named)
-                .ok_or_else(|| Error::format(path, "no checkpoint: no excerpt"))?,
+            excerpt: excerpt_of(&about)
+                .ok_or_else(|| Error::format(path, "no checkpoint: an unknown excerpt"))?,
             members,
         })
     }
@@ -559,5 +568,14 @@ mod tests {
         }
         // A run is resumed by it: the first of the authors' test vectors.
         assert_eq!(hash("a"), 0xe40c_292c);
+    }
+    #[test]
+    fn a_checkpoint_without_an_excerpt_counts_as_of_the_middle() {
+        let middle = Some(Excerpt::Middle);
+        assert_eq!(excerpt_of(&json!({ "name": "a" })), middle);
+        assert_eq!(excerpt_of(&json!({ "excerpt": "middle" })), middle);
+        let segments = json!({ "excerpt": "segments" });
+        assert_eq!(excerpt_of(&segments), Some(Excerpt::Segments));
+        assert_eq!(excerpt_of(&json!({ "excerpt": 3 })), None);
     }
 }
