@@ -417,6 +417,9 @@ pub struct Health {
     /// it: a machine that others use is no regression of a kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slack: Option<f64>,
+    /// Of `--corrupt`: whether anything that ran was spoiled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spoiled: Option<bool>,
     /// Rows that were skipped, each with the reason.
     pub skipped: Vec<String>,
     /// What ended the run before its end, if something did: what was measured until then is kept.

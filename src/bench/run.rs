@@ -13,6 +13,7 @@ use crate::bench::statistics::Budget;
 use crate::bench::{rows, steps};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
+use crate::verdict::has_spoiled;
 
 /// Copying slower after the run than before by this much is called throttling. On a shared machine it differs by a tenth or
 /// two from one run to the next.
@@ -108,6 +109,7 @@ pub fn run(
         clock: Clock::of(device).name().to_string(),
         slowdown,
         throttled: slowdown > THROTTLED,
+        spoiled: device.mode().corrupt.map(|_| has_spoiled(device)),
         lost,
         missing,
         seconds: begin.elapsed().as_secs_f64(),

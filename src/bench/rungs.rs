@@ -14,6 +14,7 @@ use crate::ops::launch::{self, Ledger};
 use crate::ops::op::{Attrs, Entry, Role};
 use crate::ops::plan_table::Choice;
 use crate::tensor::Tensor;
+use crate::verdict::has_spoiled;
 
 /// A rung that takes so many times as long as the chosen one after [`FEWEST`] samples is timed no further.
 const HOPELESS: f64 = 2.0;
@@ -82,6 +83,7 @@ pub fn run(
     }
     machine.health = Health {
         clock: Clock::of(device).name().to_string(),
+        spoiled: device.mode().corrupt.map(|_| has_spoiled(device)),
         seconds: begin.elapsed().as_secs_f64(),
         ..machine.health
     };

@@ -13,6 +13,8 @@ use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+#[cfg(feature = "bench")]
+pub(crate) use spoil::has_spoiled;
 pub(crate) use spoil::spoil;
 pub use tolerance::{Mismatch, Tolerance, compare};
 

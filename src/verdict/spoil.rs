@@ -1,6 +1,7 @@
 //! Spoils what a kernel has written, as a broken driver would: for trials of the verification.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::gpu::dispatch::Binding;
@@ -17,6 +18,16 @@ static CORRUPT: Kernel = Kernel {
     constants: Vec::new(),
     elem: Elem::U32,
 };
+
+/// Whether anything was spoiled on a device.
+#[derive(Default)]
+struct Spoiled(AtomicBool);
+
+/// Whether anything was spoiled on this device so far.
+#[cfg(feature = "bench")]
+pub(crate) fn has_spoiled(device: &Device) -> bool {
+    device.extension(Spoiled::default).0.load(Ordering::Relaxed)
+}
 
 /// Records that the word which holds byte `offset` of the buffer is spoiled. An empty buffer stays as it is.
 pub(crate) fn spoil(device: &Device, buffer: &Arc<Buffer>, offset: usize) -> Result<()> {
@@ -35,5 +46,8 @@ pub(crate) fn spoil(device: &Device, buffer: &Arc<Buffer>, offset: usize) -> Res
         &[Binding::whole(buffer)],
         bytemuck::bytes_of(&params),
         1,
-    )
+    )?;
+    let spoiled = device.extension(Spoiled::default);
+    spoiled.0.store(true, Ordering::Relaxed);
+    Ok(())
 }

@@ -145,6 +145,13 @@ impl Bench {
         if let Some(machine) = machines.iter().find(of_this_run) {
             return Err(Failure::Wrong(lost(machine)));
         }
+        if let Some(entry) = &self.corrupt {
+            if machines.iter().all(|m| m.health.spoiled == Some(false)) {
+                return Err(Failure::Wrong(format!(
+                    "nothing that ran is called {entry}"
+                )));
+            }
+        }
         let wrong: Vec<String> = match self.compare.is_empty() {
             true => machines.iter().flat_map(|m| wrong_rows(m)).collect(),
             false => Vec::new(),
