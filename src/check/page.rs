@@ -62,16 +62,16 @@ pub fn write(report: &Report, file: &Path) -> Result<()> {
 const STYLE: &str = include_str!("page.css");
 
 fn lead(report: &Report) -> String {
-    let of = match &report.filter {
-        Some(filter) => format!("Cases with {filter:?} in their name"),
-        None => "Every case of every operator".to_string(),
+    let (of, whose) = match &report.filter {
+        Some(filter) => (format!("Cases with {filter:?} in their name"), "their"),
+        None => ("Every case of every operator".to_string(), "its"),
     };
     let on = match report.machines.len() {
         0 => return "A file of results without any.".to_string(),
         1 => "on this adapter".to_string(),
         n => format!("on each of {n} adapters"),
     };
-    format!("{of} against its definition in 64-bit arithmetic, forward and backward, {on}.")
+    format!("{of} against {whose} definition in 64-bit arithmetic, forward and backward, {on}.")
 }
 
 /// Names, and values in markup.

@@ -73,7 +73,9 @@ impl Kernels {
     }
 
     fn given_way(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.given_way.lock().expect("noting does not panic")
+        self.given_way
+            .lock()
+            .expect("nothing panics while what gave way is locked")
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use affekt::bench::compare::{Baseline, Line, align, regressions};
+use affekt::bench::compare::{Baseline, Line, MOST_SLACK, align, regressions};
 use affekt::bench::report::{
     Beside, Bound, Ceilings, Environment, Ladder, Machine, Row, RowVerdict, Step,
 };
@@ -43,7 +43,12 @@ pub struct Bench {
     #[arg(long, value_enum, default_value = "full")]
     limits: Profile,
     /// Most seconds to spend on the samples of a row
-    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     seconds: f64,
     /// Leave out what compiling takes, which needs three more runs of the program. Only Mesa's and NVIDIA's caches can be
     /// emptied: with other drivers "cold" may be warm
@@ -52,8 +57,8 @@ pub struct Bench {
     /// Measure nothing: put the results of these files side by side, or those rows of them that the filter names
     #[arg(long, value_name = "FILE", num_args = 1..)]
     compare: Vec<PathBuf>,
-    /// Print ratios to the results of this file; a row that is slower beyond spread and margin, however often it is measured
-    /// again, ends with exit 1. What the whole machine is slower is taken off
+    /// Print ratios to the results of this file, of the same adapter and `--limits`; a row that is slower beyond spread and
+    /// margin, however often it is measured again, ends with exit 1. What the whole machine is slower is taken off
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
     /// Measure every rung of every row that has several, in turns, and name the rows whose chosen rung is not the fastest.
@@ -64,10 +69,16 @@ pub struct Bench {
     #[arg(long, requires = "rungs")]
     all_cases: bool,
     /// How much slower than the baseline, or than another rung, is nothing yet, whatever the spread
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.05,
+        allow_negative_numbers = true
+    )]
     margin: f64,
     /// Spoil what this entry point writes, as a broken driver would: shows that the next rung takes over. `fused` stands for
-    /// all generated kernels of several functions, the name of an elementwise operator for those of that one alone
+    /// all generated kernels of several functions, the name of an elementwise operator for those of that one alone.
+    /// If nothing that ran is called so, the end is exit 2
     #[arg(long, value_name = "ENTRY", conflicts_with = "compare")]
     corrupt: Option<String>,
     /// Lose the device after so many findings: shows that they are kept
@@ -254,9 +265,9 @@ impl Bench {
                 }
             }
             say(&format!(
-                "{} rows and {} training steps on {}, {} limits",
-                settings.rows.len(),
-                settings.steps.len(),
+                "{} and {} on {}, {} limits",
+                print::counted(settings.rows.len(), "row"),
+                print::counted(settings.steps.len(), "training step"),
                 device.adapter().label(),
                 self.limits.name()
             ));
@@ -283,8 +294,8 @@ impl Bench {
         };
         self.on_adapters(session, |device, _, environment, _| {
             say(&format!(
-                "the rungs of {} cases on {}, {} limits",
-                subjects.len(),
+                "the rungs of {} on {}, {} limits",
+                print::counted(subjects.len(), "case"),
                 device.adapter().label(),
                 self.limits.name()
             ));
@@ -557,13 +568,16 @@ fn nothing_in_common() -> Failure {
 fn against(out: &mut impl io::Write, baseline: &Report, report: &Report) -> Outcome {
     for machine in &report.machines {
         let old = old_of(baseline, &machine.environment)?;
-        let lines = align(&[old, machine])?;
+        let mut lines = align(&[old, machine])?;
+        // What was not measured is not missing: the filter or the files name what is of interest.
+        lines.retain(|line| line.cells[1].is_some());
         writeln!(out)?;
         side_by_side(out, &[old, machine], &lines)?;
         if let Some(slack) = machine.health.slack.filter(|s| *s > 1.005) {
             writeln!(
                 out,
-                "the machine itself is {slack:.2} times as slow as that of the baseline, by its ceilings; ratios are judged after division by that"
+                "the machine itself is {}{slack:.2} times as slow as that of the baseline, by its ceilings; ratios are judged after division by that",
+                if slack < MOST_SLACK { "" } else { "at least " }
             )?;
         }
     }
@@ -781,17 +795,24 @@ fn print_ladder(out: &mut impl io::Write, ladder: &Ladder) -> io::Result<()> {
 /// What the ladders say in sum: the cases whose chosen rung is slower than another one.
 fn print_losers(out: &mut impl io::Write, machines: &[&Machine], margin: f64) -> io::Result<()> {
     for machine in machines {
-        writeln!(out)?;
         let ladders = &machine.ladders;
+        if ladders.is_empty() {
+            writeln!(out, "no operator here has several rungs")?;
+            continue;
+        }
+        writeln!(out)?;
         let rungs = || ladders.iter().flat_map(|l| &l.rungs);
         writeln!(
             out,
-            "{}: {} ladders, {} rungs timed, {} skipped, {} ladders not measured",
+            "{}: {}, {} timed, {} skipped, {} not measured",
             machine.environment.adapter,
-            ladders.len(),
-            rungs().filter(|r| r.timing.is_some()).count(),
+            print::counted(ladders.len(), "ladder"),
+            print::counted(rungs().filter(|r| r.timing.is_some()).count(), "rung"),
             rungs().filter(|r| r.skipped.is_some()).count(),
-            ladders.iter().filter(|l| l.detail.is_some()).count()
+            print::counted(
+                ladders.iter().filter(|l| l.detail.is_some()).count(),
+                "ladder"
+            )
         )?;
         for (what, naive) in [("naive", true), ("another rung", false)] {
             let losers: Vec<String> = ladders
@@ -813,8 +834,8 @@ fn print_losers(out: &mut impl io::Write, machines: &[&Machine], margin: f64) ->
                 .collect();
             writeln!(
                 out,
-                "the chosen rung is slower than {what} in {} cases{}{}",
-                losers.len(),
+                "the chosen rung is slower than {what} in {}{}{}",
+                print::counted(losers.len(), "case"),
                 if losers.is_empty() { "" } else { ": " },
                 losers.join("; ")
             )?;

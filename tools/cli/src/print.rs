@@ -105,6 +105,14 @@ pub fn secs(secs: f64) -> String {
     format!("{} {name}", digits(secs / unit, 3))
 }
 
+/// `1 row`, `3 rows`.
+pub fn counted(n: usize, one: &str) -> String {
+    match n {
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

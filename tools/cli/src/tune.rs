@@ -27,7 +27,12 @@ pub struct Tune {
     /// Only cases whose name, operator/case, contains this
     filter: Option<String>,
     /// Most seconds to spend; what is not reached keeps its plan
-    #[arg(long, value_name = "S", default_value_t = 120.0)]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 120.0,
+        allow_negative_numbers = true
+    )]
     seconds: f64,
     /// Write the table here instead of where the engine looks for it; an app can ship such a file
     #[arg(long, value_name = "FILE")]
@@ -72,8 +77,8 @@ impl Tune {
             )));
         }
         say(&format!(
-            "{} cases on {}, for {} at most",
-            subjects.len(),
+            "{} on {}, for {} at most",
+            print::counted(subjects.len(), "case"),
             device.adapter().label(),
             clock(self.seconds)
         ));
@@ -81,6 +86,8 @@ impl Tune {
         let mut progress = Progress::default();
         let mut lines = Vec::new();
         let mut n_kept = 0;
+        // The table so far.
+        let mut stored = false;
         let limit = Duration::from_secs_f64(self.seconds);
         let tuned = tune(&device, &subjects, limit, &mut |event| match event {
             Event::Trying { name, i, n } => {
@@ -106,7 +113,7 @@ impl Tune {
                     ]),
                 }
                 // Whatever interrupts the rest leaves this. What cannot be written is said at the end.
-                let _ = table.write(&file);
+                stored = table.write(&file).is_ok();
             }
             Event::OutOfTime { left } => {
                 progress.say(&format!(
@@ -117,7 +124,7 @@ impl Tune {
         progress.clear();
         let table = match tuned {
             Ok(table) => table,
-            Err(error) if n_kept + lines.len() > 0 => {
+            Err(error) if stored => {
                 return Err(Failure::Wrong(format!(
                     "{error}; what was settled until then is in {}",
                     file.display()
@@ -125,18 +132,22 @@ impl Tune {
             }
             Err(error) => return Err(error.into()),
         };
-        match table.write(&file) {
+        let is_kept = match table.write(&file) {
             Err(error) if !shipped => {
-                say(&format!("affekt: warning: the table is not kept: {error}"))
+                say(&format!("affekt: warning: the table is not kept: {error}"));
+                false
             }
-            written => written?,
-        }
+            written => {
+                written?;
+                true
+            }
+        };
         let mut out = io::stdout().lock();
         if self.json {
             print::json(
                 &mut out,
                 &json!({
-                    "file": file.display().to_string(),
+                    "file": is_kept.then(|| file.display().to_string()),
                     "fingerprint": table.fingerprint(),
                     "n_kept": n_kept,
                     "rows": table.rows().flat_map(|(kind, list)| list.iter().map(move |p| json!({
@@ -155,9 +166,12 @@ impl Tune {
             }
             writeln!(
                 out,
-                "{n_kept} plans stand, {} are bettered; the table is {}",
+                "plans that stand: {n_kept}, that are bettered: {}; the table is {}",
                 lines.len(),
-                file.display()
+                match is_kept {
+                    true => file.display().to_string(),
+                    false => "not kept".to_string(),
+                }
             )?;
         }
         Ok(out.flush()?)
