@@ -521,8 +521,11 @@ fn a_spoiled_function_fails() {
     let out = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{out}");
     assert!(out.contains("FAIL: relu gives wrong numbers"), "{out}");
-    // It is no fused chain.
-    assert_eq!(spoiled("fused").status.code(), Some(0));
+    // It is no fused chain, so that nothing is spoiled.
+    let output = spoiled("fused");
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("nothing that ran is called fused"), "{said}");
 }
 
 fn a_lost_device_keeps_what_there_is() {
