@@ -102,6 +102,7 @@ pub fn save_with_note(
 ///
 /// Errors: as there; [`Error::NotFinite`] with the name of the first `F32` tensor that holds such a number, and nothing is
 /// written.
+#[cfg(feature = "train")]
 pub(crate) fn save_finite_with_note(
     path: &Path,
     tensors: &[(&str, &Tensor)],
