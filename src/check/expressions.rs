@@ -210,9 +210,10 @@ struct Growth<'a> {
 impl<'a> Growth<'a> {
     fn new(functions: &'a [&'static Elementwise], seed: u64) -> Self {
         let mut numbers = Numbers::new(seed);
-        // Of odd lines, or long enough and even for kernels that work by quads.
-        let shape = match numbers.below(2) {
-            0 => Shape::of(&[2 + numbers.below(3), 1 + numbers.below(40), 3]),
+        // Of odd lines, or long enough and even for kernels that work by quads, or by pairs of these.
+        let shape = match numbers.below(8) {
+            0 => Shape::of(&[13 + numbers.below(3), 43 + numbers.below(8), 32]),
+            1..4 => Shape::of(&[2 + numbers.below(3), 1 + numbers.below(40), 3]),
             _ => Shape::of(&[
                 5 + numbers.below(3),
                 9 + numbers.below(8),

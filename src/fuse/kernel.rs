@@ -273,10 +273,10 @@ fn dispatch(
         .max()
         .unwrap_or(0);
     // Tensors beyond one binding are worked through in parts whose ends are multiples of any alignment.
-    let part = if largest > caps.max_binding_bytes {
-        ((caps.max_binding_bytes / 4 - 1024) / 1024 * 1024) as usize
-    } else {
-        n
+    let in_parts = largest > caps.max_binding_bytes;
+    let part = match in_parts {
+        true => ((caps.max_binding_bytes / 4 - 1024) / 1024 * 1024) as usize,
+        false => n,
     };
     let mut start = 0;
     while start < n {
@@ -286,7 +286,7 @@ fn dispatch(
         let mut bind = |tensor: &Tensor, dense: bool| -> Result<u32> {
             let buffer = tensor.buffer()?;
             let offset = tensor.layout().offset;
-            if part == n || !dense {
+            if !(in_parts && dense) {
                 bindings.push(Binding::whole(&buffer));
                 return Ok(offset as u32);
             }
@@ -301,7 +301,7 @@ fn dispatch(
             Ok(((first - aligned) / size as u64) as u32)
         };
         // By quads these count quads.
-        let per_offset = if *quads { QUAD as u32 } else { 1 };
+        let per_offset = if *quads > 0 { QUAD as u32 } else { 1 };
         let leaf_offsets = graph
             .leaves
             .iter()
@@ -329,9 +329,9 @@ fn dispatch(
         }
         words.resize(words.len().next_multiple_of(4), 0);
         let elements = match (*quads, pairs) {
-            (true, _) => QUAD,
-            (_, true) => 2,
-            _ => 1,
+            (0, true) => 2,
+            (0, false) => 1,
+            (quads, _) => quads * QUAD,
         };
         let invocations = length.div_ceil(elements);
         device.dispatch(

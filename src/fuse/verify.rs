@@ -50,8 +50,8 @@ pub(super) fn verdict(
 }
 
 /// Lengths of the made-up axes: more than two workgroups, or more than one that works by quads; nothing a power of two.
-fn lengths(reading: &Reading) -> &'static [usize] {
-    match (reading.rank(), reading.quads) {
+fn lengths(reading: &Reading) -> Vec<usize> {
+    let lengths: &[usize] = match (reading.rank(), reading.quads > 0) {
         (0 | 1, false) => &[523],
         (2, false) => &[17, 31],
         (3, false) => &[5, 7, 15],
@@ -64,7 +64,10 @@ fn lengths(reading: &Reading) -> &'static [usize] {
         (4, true) => &[3, 5, 7, 12],
         (5, true) => &[3, 2, 3, 5, 12],
         (_, true) => &[2, 3, 2, 3, 3, 12],
-    }
+    };
+    let mut lengths = lengths.to_vec();
+    *lengths.last_mut().expect("at least one axis") *= reading.quads.max(1);
+    lengths
 }
 
 /// A made-up leaf: numbers as stored, and where element `i` of the kernel finds its own.
@@ -81,7 +84,7 @@ fn probe(
     reading: &Reading,
     pipeline: &Pipeline,
 ) -> Result<Option<String>> {
-    let shape = Shape::of(lengths(reading));
+    let shape = Shape::of(&lengths(reading));
     let n = shape.numel();
     let mut leaves: Vec<Leaf> = Vec::new();
     let mut layouts: Vec<Layout> = Vec::new();

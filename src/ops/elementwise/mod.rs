@@ -570,6 +570,8 @@ impl Op for Elementwise {
             build("workgroup_and_one", &|_| vec![257]),
             // A workgroup and a rest of quads.
             build("lines_of_quads", &|_| vec![27, 40]),
+            // Workgroups and a rest of pairs of quads. The kernels of derivatives are written in the same way.
+            build("long_lines_of_quads", &|_| vec![67, 264]).no_gradient(),
             build("empty", &|_| vec![0, 3]).no_gradient(),
             build("large", &|_| vec![1 << 20]).bench().no_gradient(),
         ];
@@ -584,6 +586,12 @@ impl Op for Elementwise {
                 1 => vec![10, 1],
                 _ => vec![12],
             }));
+            let pairs = build("broadcast_pairs_of_quads", &|i| match i % 3 {
+                0 => vec![29, 1, 72],
+                1 => vec![10, 1],
+                _ => vec![72],
+            });
+            cases.push(pairs.no_gradient());
         }
         for dtype in self.signature.inputs[0].dtypes {
             if dtype.is_float() || self.signature.inputs[0].dtypes == [DType::U32] {
