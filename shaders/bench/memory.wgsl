@@ -1,5 +1,6 @@
 // copy_memory: y = x; read_memory: Σ x, which nobody needs; write_memory: y = a number
-// An invocation serves QUADS quads a workgroup apart, so that neighbours touch neighbouring ones. The dispatch covers its
+// An invocation serves QUADS quads a workgroup apart, so that neighbours touch neighbouring ones; where two are copied or
+// written, and where many are read, they lie together, which a CPU's caches like better. The dispatch covers its
 // blocks several times over where they are few, so that small working sets fill a dispatch too.
 
 #import shared/index
@@ -32,8 +33,12 @@ fn copy_memory(
     if linear_workgroup(workgroup, workgroups) >= params.n_workgroups {
         return;
     }
-    let i = first_quad(workgroup, workgroups, local);
+    let in_line = QUADS == 2u;
+    let i = first_quad(workgroup, workgroups, select(local, local * QUADS, in_line));
     y[i] = x[i];
+    if in_line {
+        y[i + 1u] = x[i + 1u];
+    }
     if QUADS == 4u {
         y[i + WG] = x[i + WG];
         y[i + 2u * WG] = x[i + 2u * WG];
@@ -50,7 +55,6 @@ fn read_memory(
     if linear_workgroup(workgroup, workgroups) >= params.n_workgroups {
         return;
     }
-    // Few quads: a workgroup apart, as above. Many: one after the other, which a CPU's caches like better.
     let in_line = QUADS > 4u;
     let step = select(WG, 1u, in_line);
     let i = first_quad(workgroup, workgroups, select(local, local * QUADS, in_line));
@@ -77,9 +81,13 @@ fn write_memory(
     if linear_workgroup(workgroup, workgroups) >= params.n_workgroups {
         return;
     }
-    let i = first_quad(workgroup, workgroups, local);
+    let in_line = QUADS == 2u;
+    let i = first_quad(workgroup, workgroups, select(local, local * QUADS, in_line));
     let value = vec4<f32>(params.value);
     y[i] = value;
+    if in_line {
+        y[i + 1u] = value;
+    }
     if QUADS == 4u {
         y[i + WG] = value;
         y[i + 2u * WG] = value;

@@ -19,14 +19,19 @@ use crate::tensor::{DType, Shape, Tensor};
 const WORKGROUP: u64 = 64;
 /// Bytes of a quad of each invocation of a workgroup.
 const LINE: u64 = 16 * WORKGROUP;
-/// Working sets of the curve, in bytes: from the caches of one core to far beyond those of all.
-const WORKING_SETS: [u64; 7] = [
+/// Working sets of the curve, in bytes: from the caches of one core to far beyond those of all. Closer together where the
+/// last cache ends, since a row is rated by the two about its own.
+const WORKING_SETS: [u64; 11] = [
     64 << 10,
     256 << 10,
     1 << 20,
+    2 << 20,
     4 << 20,
+    8 << 20,
     16 << 20,
+    32 << 20,
     64 << 20,
+    128 << 20,
     256 << 20,
 ];
 /// Bytes that a dispatch moves at least: a few milliseconds on lavapipe, and twenty microseconds on the fastest card.
@@ -35,7 +40,7 @@ const MOVED: u64 = 32 << 20;
 /// driver eight quads of accumulators do not fit the registers.
 /// What only reads is tried with many as well, one after the other: it adds what it has read and looks at the sum, which on a
 /// software driver costs more than a load.
-const MEMORY_QUADS: [u32; 2] = [1, 4];
+const MEMORY_QUADS: [u32; 3] = [1, 2, 4];
 const READ_QUADS: [u32; 3] = [1, 4, 16];
 const ARITHMETIC_QUADS: [u32; 2] = [2, 8];
 /// Dispatches per submission whose cost is measured.

@@ -23,6 +23,8 @@ pub struct Cell {
     pub verdict: RowVerdict,
     /// With a right result only: by the device's clock if every machine has that of the row, else by the wall clock.
     pub timing: Option<Timing>,
+    /// Of what the machine's own ceilings allow the row, if that is the time they were held against.
+    pub percent: Option<f64>,
     /// This one over the first machine, where that has a time.
     pub ratio: Option<Ratio>,
 }
@@ -76,6 +78,9 @@ fn cells(found: &[Option<Found>]) -> Vec<Option<Cell>> {
     let cell = |f: &Found| Cell {
         verdict: f.verdict,
         timing: timing(f),
+        percent: timing(f)
+            .filter(|t| Some(t.median) == f.median)
+            .and(f.percent),
         ratio: timing(f).zip(first).map(|(new, old)| Ratio::of(&new, &old)),
     };
     found.iter().map(|f| f.as_ref().map(cell)).collect()
@@ -87,23 +92,32 @@ struct Found {
     verdict: RowVerdict,
     gpu: Option<Timing>,
     wall: Option<Timing>,
+    /// What `percent` is of.
+    median: Option<f64>,
+    percent: Option<f64>,
 }
 
 /// Name, sizes and finding of each row and step.
 fn findings(machine: &Machine) -> impl Iterator<Item = (String, String, Found)> {
     let rows = machine.rows.iter().map(|row| {
+        let median = row.median.filter(|_| row.verdict == RowVerdict::Right);
         let found = Found {
             verdict: row.verdict,
-            gpu: row.median.and(row.gpu),
-            wall: row.median.and(row.wall),
+            gpu: median.and(row.gpu),
+            wall: median.and(row.wall),
+            median,
+            percent: row.percent,
         };
         (row.name(), row.shapes.clone(), found)
     });
     let steps = machine.steps.iter().map(|step| {
+        let median = step.median.filter(|_| step.verdict == RowVerdict::Right);
         let found = Found {
             verdict: step.verdict,
             gpu: None,
-            wall: step.median.and(step.step),
+            wall: median.and(step.step),
+            median,
+            percent: None,
         };
         (step.name(), step.sizes(), found)
     });

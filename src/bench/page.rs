@@ -125,11 +125,12 @@ pub(crate) fn ratio(new: &Row, old: &Row) -> Option<Ratio> {
     let timings = [
         (new.gpu.as_ref(), old.gpu.as_ref()),
         (new.wall.as_ref(), old.wall.as_ref()),
-        (new.timing(), old.timing()),
     ];
     let pair = timings.into_iter().find_map(|(n, o)| Some((n?, o?)));
     let ratio = match pair {
         Some((new, old)) => Ratio::of(new, old),
+        // Times of two clocks are no ratio.
+        None if new.timing().or(old.timing()).is_some() => return None,
         None => {
             let value = new.median? / old.median?;
             Ratio {

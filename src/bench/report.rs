@@ -439,7 +439,8 @@ impl Machine {
         self.steps.retain(|step| step.name().contains(filter));
         self.ladders.retain(|ladder| ladder.name().contains(filter));
         let health = &mut self.health;
-        health.skipped.retain(|line| line.contains(filter));
+        let named = |line: &String| line.split(": ").next().unwrap_or_default().contains(filter);
+        health.skipped.retain(named);
         health.missing.retain(|name| name.contains(filter));
         health.n_noisy = self.rows.iter().filter(|row| row.noisy).count();
     }
@@ -556,7 +557,15 @@ fn plain(value: &mut Value) {
             *text = plain.collect();
         }
         Value::Array(list) => list.iter_mut().for_each(plain),
-        Value::Object(fields) => fields.values_mut().for_each(plain),
+        Value::Object(fields) => {
+            let old = std::mem::take(fields);
+            fields.extend(old.into_iter().map(|(name, mut value)| {
+                let mut name = Value::String(name);
+                plain(&mut name);
+                plain(&mut value);
+                (name.as_str().unwrap_or_default().to_string(), value)
+            }));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -575,9 +584,13 @@ fn wild(report: &Value) -> Option<String> {
 fn wild_in(place: &str, value: &Value) -> Option<String> {
     match value {
         Value::Number(number) => {
-            let measurable = number.as_f64().is_some_and(|x| (0.0..MOST).contains(&x));
-            (!measurable)
-                .then(|| format!("{place} is {number}, expected 0 or more, below {MOST:e}"))
+            let measurable = |x: f64| x == 0.0 || (1.0 / MOST..MOST).contains(&x);
+            (!number.as_f64().is_some_and(measurable)).then(|| {
+                format!(
+                    "{place} is {number}, expected 0 or a number between {:e} and {MOST:e}",
+                    1.0 / MOST
+                )
+            })
         }
         Value::Array(list) => list
             .iter()

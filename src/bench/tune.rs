@@ -37,7 +37,8 @@ pub enum Event<'a> {
     OutOfTime { left: usize },
 }
 
-/// Times what the built-in plans take against what else is right, for each subject, until `limit` is spent.
+/// Times what the built-in plans take against what else is right, for each subject, until `limit` is spent; the comparison
+/// that is then under way is ended.
 ///
 /// Errors: [`Error::DeviceLost`]. A subject that does not run here is left to the plan.
 pub fn tune(
@@ -64,9 +65,14 @@ pub fn tune(
                 device,
                 subject,
                 role,
+                time_is_up: &|| begin.elapsed() >= limit,
             };
             match trial.run(&mut table, tell) {
-                Ok(()) => {}
+                Ok(true) => {}
+                Ok(false) => {
+                    tell(Event::OutOfTime { left: n - i });
+                    return Ok(table);
+                }
                 Err(lost @ Error::DeviceLost { .. }) => return Err(lost),
                 Err(error) => log::warn!("{name} is left to the built-in plan: {error}"),
             }
@@ -79,14 +85,16 @@ struct Trial<'a> {
     device: &'a Device,
     subject: &'a Subject,
     role: Role,
+    time_is_up: &'a dyn Fn() -> bool,
 }
 
 impl Trial<'_> {
-    fn run(&self, table: &mut PlanTable, tell: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+    /// `false` if time ran out before all alternatives were known: the plan is then left as it is.
+    fn run(&self, table: &mut PlanTable, tell: &mut dyn FnMut(Event<'_>)) -> Result<bool> {
         let (op, device) = (self.subject.op, self.device);
         let entries = self.subject.candidates(device, self.role);
         if entries.len() < 2 {
-            return Ok(());
+            return Ok(true);
         }
         let settings = Settings {
             budget: Budget {
@@ -101,14 +109,14 @@ impl Trial<'_> {
         let kinds = Ledger::of(device).kinds();
         // Nothing asks the table in this call, so nothing could be said to it.
         let Some(kind) = kinds.iter().find(|k| k.op == op.signature().name) else {
-            return Ok(());
+            return Ok(true);
         };
         // What no call of this case comes to use in this role has no alternatives.
         if planned.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let Ok(plan) = climb.start(None, 0, settings.limit)? else {
-            return Ok(());
+            return Ok(true);
         };
         let once = climb.once(&plan)?;
         // A clock that stood still bounds nothing.
@@ -121,6 +129,9 @@ impl Trial<'_> {
         // By place; the plan stands first.
         let mut choices: Vec<Option<Choice>> = vec![None];
         for entry in &entries {
+            if (self.time_is_up)() {
+                return Ok(false);
+            }
             let choice = (entry.name(), entry.variant);
             if !launch::is_right(op, device, entry.kernel.elem, choice)? {
                 continue;
@@ -141,7 +152,7 @@ impl Trial<'_> {
         }
         let (planned_secs, better) = faster(&climb, runners)?;
         let Some(planned_secs) = planned_secs else {
-            return Ok(());
+            return Ok(true);
         };
         let words: Vec<String> = planned
             .iter()
@@ -170,7 +181,7 @@ impl Trial<'_> {
             best: preference.as_ref(),
             table,
         });
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Bench {
     /// Everything the adapter has, or the WebGPU defaults and no features
     #[arg(long, value_enum, default_value = "full")]
     limits: Profile,
-    /// Most seconds to spend on the samples of a row
+    /// Most seconds to spend on the samples of a row; five times as many on those of a part of a training step
     #[arg(
         long,
         value_name = "S",
@@ -56,7 +56,12 @@ pub struct Bench {
     #[arg(long)]
     no_compile: bool,
     /// Measure nothing: put the results of these files side by side, or those rows of them that the filter names
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 1..,
+        conflicts_with_all = ["limits", "seconds", "no_compile"]
+    )]
     compare: Vec<PathBuf>,
     /// Print ratios to the results of this file, of the same adapter and `--limits`; a row that is slower beyond spread and
     /// margin, however often it is measured again, ends with exit 1. What the whole machine is slower is taken off
@@ -64,7 +69,7 @@ pub struct Bench {
     baseline: Option<PathBuf>,
     /// Measure every rung of every row that has several, in turns, and name the rows whose chosen rung is not the fastest.
     /// A rung of which one call takes longer than `--seconds` is left out
-    #[arg(long, conflicts_with_all = ["compare", "baseline"])]
+    #[arg(long, conflicts_with_all = ["compare", "baseline", "no_compile"])]
     rungs: bool,
     /// With `--rungs`: the small cases that conformance looks at, too
     #[arg(long, requires = "rungs")]
@@ -119,6 +124,14 @@ impl Bench {
         // Before an hour of measuring, not after it.
         let baseline = self.baseline.as_deref().map(Report::read).transpose()?;
         if let Some(file) = &self.html {
+            let read = self.compare.iter().chain(&self.baseline);
+            let place = |f: &PathBuf| f.canonicalize().ok();
+            if place(file).is_some() && read.map(place).any(|other| other == place(file)) {
+                return Err(Failure::Wrong(format!(
+                    "--html would overwrite {}, which is read",
+                    file.display()
+                )));
+            }
             try_beside(file)?;
         }
         let report = match (self.compare.is_empty(), self.rungs) {
@@ -135,7 +148,12 @@ impl Bench {
         if self.json {
             out.write_all(report.to_json().as_bytes())?;
         } else if !self.compare.is_empty() {
-            side_by_side(&mut out, &machines, &lines)?;
+            if !lines.is_empty() {
+                side_by_side(&mut out, &machines, &lines)?;
+            }
+            if machines.iter().any(|m| !m.ladders.is_empty()) {
+                print_losers(&mut out, &machines, self.margin)?;
+            }
         }
         if let Some(baseline) = &baseline {
             if !self.json {
@@ -532,24 +550,31 @@ fn old_of<'a>(baseline: &'a Report, new: &Environment) -> Result<&'a Machine, Fa
     let mut of_adapter = baseline.machines.iter().filter(same).peekable();
     let Some(first) = of_adapter.peek().copied() else {
         return Err(Failure::Wrong(format!(
-            "the baseline has nothing of {}",
-            new.adapter
+            "the baseline has nothing of {} on {}",
+            new.engine, new.adapter
         )));
     };
     // Other limits are other plans and kernels.
-    of_adapter
+    let old = of_adapter
         .find(|old| old.environment.limits == new.limits)
         .ok_or_else(|| {
             Failure::Wrong(format!(
                 "the baseline was measured on {} with {:?} limits, this is with {:?} limits",
                 new.adapter, first.environment.limits, new.limits
             ))
-        })
+        })?;
+    match old.health.spoiled {
+        Some(true) => Err(Failure::Wrong(
+            "the baseline was measured with a spoiled kernel (--corrupt)".to_string(),
+        )),
+        _ => Ok(old),
+    }
 }
 
 /// Whether each machine has something that the baseline has too.
 fn in_common(baseline: &Report, report: &Report) -> Outcome {
-    for machine in &report.machines {
+    // A machine that was lost has another complaint.
+    for machine in report.machines.iter().filter(|m| m.health.lost.is_none()) {
         let lines = align(&[old_of(baseline, &machine.environment)?, machine])?;
         if !lines
             .iter()

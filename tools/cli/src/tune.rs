@@ -38,7 +38,7 @@ pub struct Tune {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Go back to the built-in plans: remove the table of this adapter
-    #[arg(long, conflicts_with_all = ["filter", "out"])]
+    #[arg(long, conflicts_with_all = ["filter", "out", "seconds", "json"])]
     forget: bool,
     /// Print JSON
     #[arg(long)]
@@ -88,7 +88,7 @@ impl Tune {
         let mut n_kept = 0;
         // The table so far.
         let mut stored = false;
-        let limit = Duration::from_secs_f64(self.seconds);
+        let limit = Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::MAX);
         let tuned = tune(&device, &subjects, limit, &mut |event| match event {
             Event::Trying { name, i, n } => {
                 let spent = start.elapsed().as_secs_f64();
@@ -117,7 +117,7 @@ impl Tune {
             }
             Event::OutOfTime { left } => {
                 progress.say(&format!(
-                    "time is up; {left} cases keep their plans unmeasured"
+                    "time is up; {left} cases are not settled and keep their plans"
                 ));
             }
         });

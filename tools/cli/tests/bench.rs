@@ -64,6 +64,7 @@ fn results(rows: &[(&str, f64)], shapes: &str) -> Value {
                 "verdict": "right",
                 "median": median,
                 "wall": timing(*median),
+                "percent": 25.0,
             })
         })
         .collect();
@@ -133,7 +134,7 @@ fn what_is_no_result_is_refused() {
         (
             "negative.json",
             negative,
-            "rows[0].gb_s is -1.0, expected 0 or more, below 1e15",
+            "rows[0].gb_s is -1.0, expected 0 or a number between 1e-15 and 1e15",
         ),
         (
             "steps.json",
@@ -200,13 +201,25 @@ fn results_are_put_side_by_side() {
         let words: Vec<String> = line.unwrap().split_whitespace().map(String::from).collect();
         words.join(" ")
     };
-    assert_eq!(line("sum/a"), "sum/a 1.00 ms - -");
-    assert_eq!(line("sum/b"), "sum/b 2.00 µs 1.00 µs 0.50 (0.50 to 0.50)");
-    assert_eq!(line("sum/c"), "sum/c - 1.00 s -");
+    assert_eq!(line("sum/a"), "sum/a 1.00 ms 25 - - -");
+    assert_eq!(
+        line("sum/b"),
+        "sum/b 2.00 µs 25 1.00 µs 25 0.50 (0.50 to 0.50)"
+    );
+    assert_eq!(line("sum/c"), "sum/c - - 1.00 s 25 -");
     let page = std::fs::read_to_string(page).unwrap();
     assert!(
         page.contains("sum</b>/b") || page.contains("sum/b"),
         "{page}"
+    );
+    // Times of a wrong result are none.
+    let mut wrong = results(&[("b", 1e-6)], "f32[4]");
+    wrong["machines"][0]["rows"][0]["verdict"] = json!("wrong");
+    let wrong = results_file("wrong.json", &wrong);
+    let table = text(&run(&["bench", "--compare", &a, &wrong]).stdout);
+    assert!(
+        table.contains("FAIL") && !table.contains("1.00 µs"),
+        "{table}"
     );
     let both = text(&run(&["bench", "--compare", &a, &b, "--json"]).stdout);
     let both: Value = serde_json::from_str(&both).unwrap();
@@ -296,7 +309,28 @@ fn wrong_use_is_one_line() {
         &["bench", "softmax", "--baseline", &path("absent.json")],
         &["absent.json"],
     );
+    let kept = results_file("kept.json", &results(&[("a", 1.0)], "f32[4]"));
+    for reads in ["--compare", "--baseline"] {
+        refused(
+            &["bench", "softmax", reads, &kept, "--html", &kept],
+            &["--html would overwrite", "kept.json"],
+        );
+    }
+    let mut spoiled = results(&[("a", 1.0)], "f32[4]");
+    spoiled["machines"][0]["health"] = json!({ "spoiled": true });
+    let spoiled = results_file("spoiled.json", &spoiled);
+    refused(
+        &["bench", "--compare", &kept, "--baseline", &spoiled],
+        &["spoiled"],
+    );
+    refused(&["tune", "--forget", "--json"], &["--forget", "--json"]);
     refused(&["bench", "softmax", "--all-cases"], &["--rungs"]);
+    for flag in ["--seconds=1", "--limits=default", "--no-compile"] {
+        refused(
+            &["bench", "--compare", "a.json", flag],
+            &["--compare", flag.split('=').next().unwrap()],
+        );
+    }
     refused(
         &["bench", "sofmax", "--rungs"],
         &["no row has \"sofmax\" in its name"],

@@ -389,7 +389,7 @@ pub(super) fn say_health(machine: &Machine) {
     ));
 }
 
-/// Medians of all machines, and ratios to the first that has the row.
+/// Medians of all machines with the percent of the ceiling that these are, and ratios to the first machine.
 pub(super) fn side_by_side(
     out: &mut impl io::Write,
     machines: &[&Machine],
@@ -410,7 +410,7 @@ pub(super) fn side_by_side(
     writeln!(out)?;
     let mut heading = vec!["row".to_string()];
     for i in 0..machines.len() {
-        heading.push(letter(i));
+        heading.extend([letter(i), "%".to_string()]);
         if i > 0 {
             heading.push("ratio (interval)".to_string());
         }
@@ -426,6 +426,8 @@ pub(super) fn side_by_side(
                     (Some(cell), None) if cell.verdict == RowVerdict::Wrong => "FAIL".to_string(),
                     _ => "-".to_string(),
                 });
+                let percent = cell.as_ref().and_then(|c| c.percent);
+                cells.push(percent.map_or("-".to_string(), |x| format!("{x:.0}")));
                 if i > 0 {
                     let ratio = cell.as_ref().and_then(|c| c.ratio);
                     cells.push(ratio.map_or("-".to_string(), |r| {
