@@ -168,7 +168,7 @@ fn what_is_no_result_is_refused() {
             &limited,
             "the baseline was measured on none with \"default\" limits, this is with \"\" limits",
         ),
-        (&elsewhere, "the baseline has nothing of none"),
+        (&elsewhere, "the baseline has nothing of invented 1 on none"),
         (&others, "the baseline has none of these rows"),
     ] {
         refused(
