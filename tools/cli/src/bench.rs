@@ -151,9 +151,9 @@ impl Bench {
             if !lines.is_empty() {
                 side_by_side(&mut out, &machines, &lines)?;
             }
-            if machines.iter().any(|m| !m.ladders.is_empty()) {
-                print_losers(&mut out, &machines, self.margin)?;
-            }
+            let mut climbed = machines.clone();
+            climbed.retain(|m| !m.ladders.is_empty());
+            print_losers(&mut out, &climbed, self.margin)?;
         }
         if let Some(baseline) = &baseline {
             if !self.json {

@@ -116,9 +116,8 @@ impl Tune {
                 stored = table.write(&file).is_ok();
             }
             Event::OutOfTime { left } => {
-                progress.say(&format!(
-                    "time is up; {left} cases are not settled and keep their plans"
-                ));
+                let left = print::counted(left, "case");
+                progress.say(&format!("time is up; {left} not settled"));
             }
         });
         progress.clear();
