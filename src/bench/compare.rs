@@ -294,6 +294,7 @@ pub fn regressions(machine: &Machine) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::page;
     use crate::bench::report::{Ceilings, Row};
 
     fn row(case: &str, shapes: &str, median: f64) -> Row {
@@ -398,15 +399,23 @@ mod tests {
         let timing = |i: usize| cells[i].as_ref().unwrap().timing.map(|t| t.median);
         // The first has no time by the clock that both could have had; the second stands alone.
         assert_eq!([timing(0), timing(1)], [None, Some(3.0)]);
+        // Nor by the page.
+        assert!(page::ratio(&new.rows[0], &old.rows[0]).is_none());
         let mut both = old.clone();
+        both.rows[0].percent = Some(50.0);
+        let alone = align(&[&both]).unwrap()[0].cells.clone();
+        assert_eq!(alone[0].as_ref().unwrap().percent, Some(50.0));
         both.rows[0].wall = Some(Timing {
             median: 1.5,
             p10: 1.5,
             p90: 1.5,
             ..Timing::default()
         });
-        let ratio = of(&both)[1].as_ref().unwrap().ratio;
+        let cells = of(&both);
+        let ratio = cells[1].as_ref().unwrap().ratio;
         assert_eq!(ratio.unwrap().value, 2.0);
+        // The ceiling was held against the device's time, which is not the one that is shown.
+        assert_eq!(cells[0].as_ref().unwrap().percent, None);
     }
 
     #[test]
