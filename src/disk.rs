@@ -1,14 +1,27 @@
 //! Files written whole or not at all. Knows no formats.
 
 use std::ffi::OsString;
-use std::io::{self, Error, ErrorKind};
+use std::fs::File;
+use std::io::{self, Error, ErrorKind, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes a file beside its place and renames it, so that a reader, or a crash, never sees half of it: there is the
 /// old content or the new one. A link is followed; what is no regular file is refused, since renaming would replace
 /// it (`/dev/stdout`, say).
+///
+/// What a machine without power finds afterwards is up to the file system: for what cannot be made again there is
+/// [`write_durably`].
 pub(crate) fn write_by_rename(file: &Path, data: &[u8]) -> io::Result<()> {
+    write(file, data, |_| Ok(()))
+}
+
+/// As [`write_by_rename`]; the data is on the disk before the old content goes.
+pub(crate) fn write_durably(file: &Path, data: &[u8]) -> io::Result<()> {
+    write(file, data, File::sync_all)
+}
+
+fn write(file: &Path, data: &[u8], sync: fn(&File) -> io::Result<()>) -> io::Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let file = match file.canonicalize() {
         Ok(place) if place.is_file() => place,
@@ -30,8 +43,12 @@ pub(crate) fn write_by_rename(file: &Path, data: &[u8]) -> io::Result<()> {
         NEXT.fetch_add(1, Ordering::Relaxed)
     ));
     let temporary = file.with_file_name(name);
-    let written =
-        std::fs::write(&temporary, data).and_then(|()| std::fs::rename(&temporary, &file));
+    let fill = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(data)?;
+        sync(&file)
+    };
+    let written = fill().and_then(|()| std::fs::rename(&temporary, &file));
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
@@ -48,7 +65,7 @@ mod tests {
         std::fs::create_dir_all(folder.join("folder")).unwrap();
         let file = folder.join("a");
         write_by_rename(&file, b"one").unwrap();
-        write_by_rename(&file, b"two").unwrap();
+        write_durably(&file, b"two").unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"two");
         assert!(write_by_rename(&folder.join("absent/a"), b"").is_err());
         assert!(write_by_rename(&folder.join("folder"), b"").is_err());

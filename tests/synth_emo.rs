@@ -119,7 +119,7 @@ fn speech_swin_hears_the_order_of_time() -> Result<()> {
             frames: FRAMES,
             mask_frames: 0,
             mask_mels: 0,
-            excerpt: recipe.excerpt,
+            cut: recipe.cut,
         }),
         train: &train,
         test: &test,

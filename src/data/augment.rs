@@ -66,15 +66,25 @@ impl SpecAugment {
     }
 }
 
+/// What follows an array that is shorter than the piece that is cut of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pad<'a> {
+    /// Its minimum: in a log-mel array, its silence.
+    Minimum,
+    /// A number for each mel band: the mean of a training set becomes 0 when the array is normalised.
+    Bands(&'a [f32]),
+}
+
 /// `width` frames of an array from a random place, uniform where it fits; a shorter one is padded as in [`centre_crop`].
 ///
 /// Shapes: `x [mels, frames]` → `[mels, width]`.
-/// Errors: [`Error::Shape`] unless `x` has `mels · frames` elements, at least one.
+/// Errors: as [`centre_crop`].
 pub fn random_crop(
     x: &[f32],
     mels: usize,
     frames: usize,
     width: usize,
+    pad: Pad<'_>,
     draws: &mut Draws,
 ) -> Result<Vec<f32>> {
     let room = u32::try_from(frames.saturating_sub(width)).unwrap_or(u32::MAX - 1);
@@ -84,22 +94,30 @@ pub fn random_crop(
         mels,
         frames,
         width,
+        pad,
         draws.below(room + 1) as usize,
     )
 }
 
 /// The `width` middle frames of an array; one frame more is left out at the end if the rest is odd.
 ///
-/// A shorter array keeps its place at the start and is followed by its minimum: in a log-mel array, by its silence.
+/// A shorter array keeps its place at the start and is followed by what `pad` says.
 /// Shapes: `x [mels, frames]` → `[mels, width]`.
-/// Errors: [`Error::Shape`] unless `x` has `mels · frames` elements, at least one.
-pub fn centre_crop(x: &[f32], mels: usize, frames: usize, width: usize) -> Result<Vec<f32>> {
+/// Errors: [`Error::Shape`] unless `x` has `mels · frames` elements, at least one, and `pad` a number for each band.
+pub fn centre_crop(
+    x: &[f32],
+    mels: usize,
+    frames: usize,
+    width: usize,
+    pad: Pad<'_>,
+) -> Result<Vec<f32>> {
     crop(
         "centre_crop",
         x,
         mels,
         frames,
         width,
+        pad,
         frames.saturating_sub(width) / 2,
     )
 }
@@ -108,17 +126,42 @@ pub fn centre_crop(x: &[f32], mels: usize, frames: usize, width: usize) -> Resul
 ///
 /// An array of at most `width` frames is one piece, padded as in [`centre_crop`].
 /// Shapes: `x [mels, frames]` → pieces `[mels, width]`.
-/// Errors: [`Error::Shape`] unless `x` has `mels · frames` elements, at least one; for a `width` of 0.
-pub fn segments(x: &[f32], mels: usize, frames: usize, width: usize) -> Result<Vec<Vec<f32>>> {
-    if width == 0 {
-        return Err(Error::shape("segments", "segments of 0 frames".to_string()));
-    }
-    let last = frames.saturating_sub(width);
-    let starts = (0..last).step_by(width.div_ceil(2));
-    starts
-        .chain([last])
-        .map(|start| crop("segments", x, mels, frames, width, start))
+/// Errors: as [`centre_crop`]; [`Error::Shape`] for a `width` of 0.
+pub fn segments(
+    x: &[f32],
+    mels: usize,
+    frames: usize,
+    width: usize,
+    pad: Pad<'_>,
+) -> Result<Vec<Vec<f32>>> {
+    (0..n_segments(frames, width))
+        .map(|i| segment(x, mels, frames, width, pad, i))
         .collect()
+}
+
+/// Number of [`segments`] of an array of so many frames; at least one.
+pub fn n_segments(frames: usize, width: usize) -> usize {
+    let last = frames.saturating_sub(width);
+    last.div_ceil(width.div_ceil(2).max(1)) + 1
+}
+
+/// One of the [`segments`], counted from 0; the last one for a higher number.
+///
+/// Errors: as [`segments`].
+pub fn segment(
+    x: &[f32],
+    mels: usize,
+    frames: usize,
+    width: usize,
+    pad: Pad<'_>,
+    i: usize,
+) -> Result<Vec<f32>> {
+    if width == 0 {
+        return Err(Error::shape("segment", "a segment of 0 frames".to_string()));
+    }
+    let start = i.saturating_mul(width.div_ceil(2));
+    let last = frames.saturating_sub(width);
+    crop("segment", x, mels, frames, width, pad, start.min(last))
 }
 
 fn crop(
@@ -127,20 +170,28 @@ fn crop(
     mels: usize,
     frames: usize,
     width: usize,
+    pad: Pad<'_>,
     start: usize,
 ) -> Result<Vec<f32>> {
     check(op, x, mels, frames)?;
     if x.is_empty() {
         return Err(Error::shape(op, format!("x [{mels}, {frames}] is empty")));
     }
-    let least = x.iter().copied().fold(f32::INFINITY, f32::min);
-    let mut out = vec![least; mels * width];
+    let pads = match pad {
+        Pad::Minimum => vec![x.iter().copied().fold(f32::INFINITY, f32::min); mels],
+        Pad::Bands(bands) if bands.len() == mels => bands.to_vec(),
+        Pad::Bands(bands) => {
+            return Err(Error::shape(
+                op,
+                format!("pad has {} bands, x has {mels}", bands.len()),
+            ));
+        }
+    };
+    let mut out = Vec::with_capacity(mels * width);
     let taken = width.min(frames);
-    for (to, from) in out
-        .chunks_exact_mut(width.max(1))
-        .zip(x.chunks_exact(frames))
-    {
-        to[..taken].copy_from_slice(&from[start..start + taken]);
+    for (row, pad) in x.chunks_exact(frames).zip(pads) {
+        out.extend_from_slice(&row[start..start + taken]);
+        out.extend(std::iter::repeat_n(pad, width - taken));
     }
     Ok(out)
 }
@@ -272,29 +323,44 @@ mod tests {
     fn crops_and_their_padding() {
         let x = [5.0, 6.0, 7.0, 8.0, 9.0, 1.0, 2.0, 3.0, 4.0, 5.0];
         assert_eq!(
-            centre_crop(&x, 2, 5, 3).unwrap(),
+            centre_crop(&x, 2, 5, 3, Pad::Minimum).unwrap(),
             [6.0, 7.0, 8.0, 2.0, 3.0, 4.0]
         );
-        assert_eq!(centre_crop(&x, 2, 5, 2).unwrap(), [6.0, 7.0, 2.0, 3.0]);
+        assert_eq!(
+            centre_crop(&x, 2, 5, 2, Pad::Minimum).unwrap(),
+            [6.0, 7.0, 2.0, 3.0]
+        );
         let padded = [
             5.0, 6.0, 7.0, 8.0, 9.0, 1.0, 1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 1.0, 1.0,
         ];
-        assert_eq!(centre_crop(&x, 2, 5, 7).unwrap(), padded);
-        assert_eq!(random_crop(&x, 2, 5, 7, &mut draws(0)).unwrap(), padded);
+        assert_eq!(centre_crop(&x, 2, 5, 7, Pad::Minimum).unwrap(), padded);
+        let bands = centre_crop(&x, 2, 5, 6, Pad::Bands(&[-1.0, -2.0])).unwrap();
+        assert_eq!((bands[5], bands[11]), (-1.0, -2.0));
+        assert!(centre_crop(&x, 2, 5, 6, Pad::Bands(&[-1.0])).is_err());
+        assert_eq!(
+            random_crop(&x, 2, 5, 7, Pad::Minimum, &mut draws(0)).unwrap(),
+            padded
+        );
         let starts: std::collections::BTreeSet<u32> = (0..100)
-            .map(|i| random_crop(&x, 2, 5, 3, &mut draws(i)).unwrap()[0] as u32)
+            .map(|i| random_crop(&x, 2, 5, 3, Pad::Minimum, &mut draws(i)).unwrap()[0] as u32)
             .collect();
         assert_eq!(starts, [5, 6, 7].into());
-        assert!(centre_crop(&x, 3, 5, 3).is_err() && centre_crop(&[], 0, 0, 3).is_err());
-        assert_eq!(segments(&x, 2, 5, 7).unwrap(), [padded]);
-        let pieces = segments(&x, 2, 5, 4).unwrap();
+        assert!(
+            centre_crop(&x, 3, 5, 3, Pad::Minimum).is_err()
+                && centre_crop(&[], 0, 0, 3, Pad::Minimum).is_err()
+        );
+        assert_eq!(segments(&x, 2, 5, 7, Pad::Minimum).unwrap(), [padded]);
+        let pieces = segments(&x, 2, 5, 4, Pad::Minimum).unwrap();
         assert_eq!(pieces.len(), 2);
         assert_eq!(pieces[0], [x[0], x[1], x[2], x[3], x[5], x[6], x[7], x[8]]);
         assert_eq!(pieces[1], [x[1], x[2], x[3], x[4], x[6], x[7], x[8], x[9]]);
         // By half: from 0, 1, 2 and 3.
-        assert_eq!(segments(&x, 2, 5, 2).unwrap().len(), 4);
-        assert!(segments(&x, 2, 5, 0).is_err() && segments(&[], 0, 0, 3).is_err());
-        assert!(centre_crop(&x, 2, 5, 0).unwrap().is_empty());
+        assert_eq!(segments(&x, 2, 5, 2, Pad::Minimum).unwrap().len(), 4);
+        assert!(
+            segments(&x, 2, 5, 0, Pad::Minimum).is_err()
+                && segments(&[], 0, 0, 3, Pad::Minimum).is_err()
+        );
+        assert!(centre_crop(&x, 2, 5, 0, Pad::Minimum).unwrap().is_empty());
     }
 
     #[test]

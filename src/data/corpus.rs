@@ -217,14 +217,15 @@ impl Corpus {
         names.into_iter().collect()
     }
 
-    /// The same recordings with the labels of another list of classes, as a trained model has them.
+    /// The same recordings with the labels of another list of classes, as a trained model has them. Corpora call the same
+    /// emotion by different words: see [`same_class`].
     ///
     /// Errors: [`Error::Format`] if a class of this corpus that has an item is not in the list.
     pub fn with_classes(&self, classes: &[String]) -> Result<Corpus> {
         let mut corpus = self.clone();
         for item in &mut corpus.items {
             let name = &self.classes[item.label];
-            item.label = classes.iter().position(|c| c == name).ok_or_else(|| {
+            item.label = same_class(name, classes).ok_or_else(|| {
                 Error::format(
                     &self.root,
                     format!(
@@ -409,15 +410,25 @@ fn casia(file: &Path) -> Option<(&'static str, String)> {
     let mut folders = file.parent()?.iter().rev();
     let inner = folders.next()?.to_str()?;
     let outer = folders.next()?.to_str()?;
-    match (casia_class(inner), casia_class(outer)) {
+    match (emotion(inner), emotion(outer)) {
         (Some(class), None) => Some((class, outer.to_string())),
         (None, Some(class)) => Some((class, inner.to_string())),
         _ => None,
     }
 }
 
-fn casia_class(folder: &str) -> Option<&'static str> {
-    Some(match folder.to_lowercase().as_str() {
+/// The place in a list of the class that means the same: that of this very name, otherwise the first one that is the same
+/// emotion as noun or adjective, in either case (`anger` and `Angry`).
+pub fn same_class(name: &str, classes: &[String]) -> Option<usize> {
+    let meant = emotion(name);
+    let same = |class: &String| meant.is_some() && emotion(class) == meant;
+    let exact = classes.iter().position(|class| class == name);
+    exact.or_else(|| classes.iter().position(same))
+}
+
+/// The adjective for an emotion that is named in one of the usual ways.
+fn emotion(name: &str) -> Option<&'static str> {
+    Some(match name.to_lowercase().as_str() {
         "angry" | "anger" => "angry",
         "fear" | "fearful" | "afraid" => "fear",
         "happy" | "happiness" | "joy" => "happy",
@@ -649,6 +660,17 @@ mod tests {
             [1, 0]
         );
         assert!(corpus.only_classes(&names(&["anger"])).is_err());
+        let other_words = corpus
+            .with_classes(&names(&["Happy", "sad", "neutral"]))
+            .unwrap();
+        assert_eq!(
+            other_words
+                .items
+                .iter()
+                .map(|i| i.label)
+                .collect::<Vec<_>>(),
+            [0, 2, 1]
+        );
         std::fs::remove_dir_all(root).unwrap();
     }
 }

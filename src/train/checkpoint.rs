@@ -40,7 +40,8 @@ pub struct Checkpoint {
     averages: Vec<(String, Tensor)>,
 }
 
-const MODEL: &str = "model.";
+/// What the names of a model's parameters begin with.
+pub(crate) const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
 const EMA: &str = "ema.";
 const MEAN: &str = "input.mean";

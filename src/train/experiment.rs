@@ -12,11 +12,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::data::Fold;
-use crate::disk::write_by_rename;
+use crate::disk::write_durably;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::models::{self, SpectrogramClassifier};
 use crate::ops::plan_table;
+use crate::tensor::{Tensor, file};
 use crate::train::checkpoint;
 use crate::train::fit::{self, CHECKPOINT, Event, Job, METRICS, fit};
 use crate::train::front_end::FrontEnd;
@@ -24,10 +25,10 @@ use crate::train::log::MetricsLog;
 use crate::train::metrics::{Confusion, Scores};
 use crate::train::plot::{Axes, Series, confusion_svg, line_chart};
 use crate::train::recipe::Recipe;
-use crate::train::spectrograms::{Examples, Excerpt, Normalisation, Spectrogram};
+use crate::train::spectrograms::{Cut, Examples, Normalisation, Spectrogram};
 
 /// What is to be trained, on what, and how.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Experiment {
     /// Name and size of the model, as [`models::speech`] knows them.
     pub model: String,
@@ -38,7 +39,38 @@ pub struct Experiment {
     pub seed: u64,
     pub recipe: Recipe,
     pub front_end: FrontEnd,
+    /// What every fold starts from, as far as names and shapes fit; drawn from the seed otherwise.
+    pub weights: Option<Weights>,
     pub checkpoint_steps: Option<u64>,
+}
+
+/// Parameters of another training.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    pub tensors: Vec<(String, Tensor)>,
+    /// Of the bytes of the file: a run that goes on must have begun with the same.
+    fingerprint: u32,
+}
+
+impl Weights {
+    /// Reads a safetensors file. Where names begin with `model.`, as in a checkpoint, those alone count, without it.
+    ///
+    /// Errors: [`Error::Io`], [`Error::Format`].
+    pub fn read(device: &Device, path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
+        let mut tensors = file::load(device, path)?;
+        let of_model = |name: &str| name.strip_prefix(checkpoint::MODEL).map(str::to_string);
+        if tensors.iter().any(|(name, _)| of_model(name).is_some()) {
+            let inside = tensors.into_iter();
+            tensors = inside
+                .filter_map(|(name, t)| Some((of_model(&name)?, t)))
+                .collect();
+        }
+        Ok(Weights {
+            tensors,
+            fingerprint: hash(&bytes),
+        })
+    }
 }
 
 /// Spectrograms of a corpus with their classes, in its order.
@@ -90,7 +122,8 @@ impl FoldResult {
 const RUN: &str = "run.json";
 const RESULT: &str = "result.json";
 
-/// Trains and tests every fold. `watch` is told the fold and what happens in it; its error ends the run.
+/// Trains and tests the folds that are `wanted`, and returns their results. What the folder says of all folds counts those
+/// too that an earlier call finished. `watch` is told the fold and what happens in it; its error ends the run.
 ///
 /// Errors: those of [`fit`]; [`Error::Format`] if the folder holds another run, or one of another machine without
 /// `force`.
@@ -99,6 +132,7 @@ pub fn run(
     device: &Device,
     data: &Labelled,
     folds: &[Fold],
+    wanted: &dyn Fn(&Fold) -> bool,
     folder: Folder,
     watch: &mut dyn FnMut(&Fold, Event) -> Result<()>,
 ) -> Result<Vec<FoldResult>> {
@@ -114,6 +148,7 @@ pub fn run(
         };
         let result = match finished {
             Some(result) => result,
+            None if !wanted(fold) => continue,
             None => {
                 let resume = folder.resume;
                 let mut told = |event| watch(fold, event);
@@ -121,12 +156,13 @@ pub fn run(
                 train_fold(experiment, device, data, fold, place, resume, &mut told)?
             }
         };
-        results.push(result);
+        results.push((fold, result));
     }
     if let Some(path) = folder.path {
-        summarise(experiment, path, &results)?;
+        summarise(experiment, path, results.iter().map(|(_, result)| result))?;
     }
-    Ok(results)
+    results.retain(|(fold, _)| wanted(fold));
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
 fn train_fold(
@@ -145,6 +181,9 @@ fn train_fold(
         n_classes,
         experiment.seed,
     )?;
+    if let Some(weights) = &experiment.weights {
+        model.load_matching(&weights.tensors)?;
+    }
     let normalisation = Normalisation::of(fold.train.iter().map(|i| &data.spectrograms[*i]))?;
     let recipe = &experiment.recipe;
     let job = Job {
@@ -159,7 +198,7 @@ fn train_fold(
             frames: model.input()[1],
             mask_frames: recipe.mask_frames,
             mask_mels: recipe.mask_mels,
-            excerpt: recipe.excerpt,
+            cut: recipe.cut,
         }),
         train: &fold.train,
         test: &fold.test,
@@ -234,13 +273,13 @@ fn folder_name(fold: &str) -> String {
     if name == fold {
         return name;
     }
-    format!("{name}-{:08x}", hash(fold))
+    format!("{name}-{:08x}", hash(fold.as_bytes()))
 }
 
 /// FNV-1a of 32 bits. Source: Fowler, Noll & Vo 1991.
-fn hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+fn hash(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     })
 }
 
@@ -252,7 +291,7 @@ impl Experiment {
             "config": self.config,
             "classes": self.classes,
             "front_end": self.front_end.to_json(),
-            "excerpt": self.recipe.excerpt.name(),
+            "cut": self.recipe.cut.to_json(),
         })
     }
 
@@ -267,6 +306,7 @@ impl Experiment {
             "seed": self.seed,
             "recipe": self.recipe.to_json(),
             "front_end": self.front_end.to_json(),
+            "weights": self.weights.as_ref().map(|w| w.fingerprint),
         })
     }
 }
@@ -312,14 +352,6 @@ fn claim(experiment: &Experiment, device: &Device, path: &Path, folder: Folder) 
     }
 }
 
-/// What a model was tested on, by what its checkpoint says; the middle where it says nothing.
-fn excerpt_of(about: &Value) -> Option<Excerpt> {
-    match &about["excerpt"] {
-        Value::Null => Some(Excerpt::Middle),
-        named => named.as_str().and_then(Excerpt::named),
-    }
-}
-
 /// The first field in which two objects differ, in words.
 fn difference(path: &str, found: &Value, asked: &Value) -> Option<String> {
     match (found, asked) {
@@ -333,15 +365,19 @@ fn difference(path: &str, found: &Value, asked: &Value) -> Option<String> {
 }
 
 /// Writes the result of all folds and the pictures.
-fn summarise(experiment: &Experiment, path: &Path, results: &[FoldResult]) -> Result<()> {
+fn summarise<'a>(
+    experiment: &Experiment,
+    path: &Path,
+    results: impl Iterator<Item = &'a FoldResult> + Clone,
+) -> Result<()> {
     let mut all = Confusion::new(experiment.classes.len());
     let mut folds = Vec::new();
-    for result in results {
+    for result in results.clone() {
         all.merge(&result.confusion)?;
         folds.push(result.to_json()?);
     }
     let scores = results
-        .iter()
+        .clone()
         .map(FoldResult::scores)
         .collect::<Result<Vec<_>>>()?;
     let mean = Scores::mean(&scores).map(|s| s.to_json());
@@ -392,8 +428,8 @@ pub fn losses(file: &Path) -> Result<Vec<(f64, f64)>> {
 pub struct Trained {
     pub classes: Vec<String>,
     pub front_end: FrontEnd,
-    /// What is heard of a long recording: as in the run's own test, unless it is set.
-    pub excerpt: Excerpt,
+    /// How recordings are cut: as in the run's own test, unless it is set.
+    pub cut: Cut,
     members: Vec<Member>,
 }
 
@@ -480,8 +516,8 @@ impl Trained {
                 .collect(),
             front_end: FrontEnd::of_json(&about["front_end"])
                 .ok_or_else(|| Error::format(path, "no checkpoint: no front end"))?,
-            excerpt: excerpt_of(&about)
-                .ok_or_else(|| Error::format(path, "no checkpoint: an unknown excerpt"))?,
+            cut: Cut::of_json(&about["cut"])
+                .ok_or_else(|| Error::format(path, "no checkpoint: an unknown cut"))?,
             members,
         })
     }
@@ -506,7 +542,7 @@ impl Trained {
                 frames: member.model.input()[1],
                 mask_frames: 0,
                 mask_mels: 0,
-                excerpt: self.excerpt,
+                cut: self.cut,
             };
             let model = member.model.as_ref();
             for (sum, row) in sums
@@ -549,7 +585,7 @@ fn write_json(file: &Path, value: &Value) -> Result<()> {
 }
 
 fn write_text(file: &Path, text: &str) -> Result<()> {
-    write_by_rename(file, text.as_bytes()).map_err(|e| Error::io(file, &e))
+    write_durably(file, text.as_bytes()).map_err(|e| Error::io(file, &e))
 }
 
 #[cfg(test)]
@@ -567,15 +603,6 @@ mod tests {
             assert!(!name.contains(['/', '\\', '.']), "{names:?}");
         }
         // A run is resumed by it: the first of the authors' test vectors.
-        assert_eq!(hash("a"), 0xe40c_292c);
-    }
-    #[test]
-    fn a_checkpoint_without_an_excerpt_counts_as_of_the_middle() {
-        let middle = Some(Excerpt::Middle);
-        assert_eq!(excerpt_of(&json!({ "name": "a" })), middle);
-        assert_eq!(excerpt_of(&json!({ "excerpt": "middle" })), middle);
-        let segments = json!({ "excerpt": "segments" });
-        assert_eq!(excerpt_of(&segments), Some(Excerpt::Segments));
-        assert_eq!(excerpt_of(&json!({ "excerpt": 3 })), None);
+        assert_eq!(hash(b"a"), 0xe40c_292c);
     }
 }

@@ -28,6 +28,7 @@ pub struct Job<'a> {
     pub about: serde_json::Value,
     pub recipe: &'a Recipe,
     pub examples: Arc<Examples>,
+    /// Recordings to learn from, and to be tested on.
     pub train: &'a [usize],
     pub test: &'a [usize],
     pub n_classes: usize,
@@ -85,10 +86,11 @@ const STREAMS: u64 = 1 << 16;
 /// Errors: [`Error::NotFinite`] with step and parameter for a loss or gradient that is not a number, the checkpoint then
 /// being the last finite one; [`Error::Io`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
 pub fn fit(job: &Job, watch: &mut dyn FnMut(Event) -> Result<()>) -> Result<Fitted> {
-    let mut run = Run::start(job)?;
+    let items = job.examples.training_items(job.train);
+    let mut run = Run::start(job, items.len())?;
     let loader = Loader::new(
         job.examples.clone(),
-        job.train.to_vec(),
+        items,
         LoaderOptions {
             batch_size: job.recipe.batch_size,
             seed: job.seed,
@@ -164,8 +166,8 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// From the beginning, or from the checkpoint.
-    fn start(job: &'a Job<'a>) -> Result<Self> {
-        let per_epoch = job.train.len().div_ceil(job.recipe.batch_size.max(1)) as u64;
+    fn start(job: &'a Job<'a>, n_items: usize) -> Result<Self> {
+        let per_epoch = n_items.div_ceil(job.recipe.batch_size.max(1)) as u64;
         let n_steps = per_epoch * u64::from(job.recipe.epochs);
         let mut run = Run {
             job,

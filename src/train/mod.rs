@@ -21,4 +21,4 @@ pub use front_end::FrontEnd;
 pub use log::MetricsLog;
 pub use metrics::{Confusion, Scores};
 pub use recipe::Recipe;
-pub use spectrograms::{Examples, Excerpt, Normalisation, Spectrogram};
+pub use spectrograms::{Cut, Examples, Excerpt, Normalisation, Padding, Spectrogram};

@@ -1,7 +1,7 @@
 //! How a model is trained: the numbers, and nothing of the model or the data.
 
 use crate::nn::optim::{Group, Optimizer, Schedule};
-use crate::train::spectrograms::Excerpt;
+use crate::train::spectrograms::{Cut, Excerpt, Padding};
 
 /// The settings of a training run.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +20,8 @@ pub struct Recipe {
     /// Widest mask over time and over mels; 0 for none. One of each per item.
     pub mask_frames: u32,
     pub mask_mels: u32,
-    /// What is heard of a long recording in a test. In training it is a random crop.
-    pub excerpt: Excerpt,
+    /// What is heard of a long recording, and what follows a short one.
+    pub cut: Cut,
     /// Decay of the average of the parameters that is tested instead of them.
     pub ema: Option<f64>,
     /// The test set is scored after every so many epochs, and after the last.
@@ -49,7 +49,7 @@ impl Recipe {
             clip: 5.0,
             mask_frames: 32,
             mask_mels: 8,
-            excerpt: Excerpt::Middle,
+            cut: Cut::default(),
             ema: None,
             evaluate_every: 5,
         }
@@ -66,7 +66,10 @@ impl Recipe {
             label_smoothing: 0.0,
             mask_frames: 0,
             mask_mels: 0,
-            excerpt: Excerpt::Segments,
+            cut: Cut {
+                excerpt: Excerpt::Segments,
+                padding: Padding::Mean,
+            },
             ..Recipe::small()
         }
     }
@@ -111,7 +114,7 @@ impl Recipe {
             "clip": self.clip,
             "mask_frames": self.mask_frames,
             "mask_mels": self.mask_mels,
-            "excerpt": self.excerpt.name(),
+            "cut": self.cut.to_json(),
             "ema": self.ema,
             "evaluate_every": self.evaluate_every,
         })

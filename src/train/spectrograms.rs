@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::data::augment::{Fill, SpecAugment, centre_crop, random_crop, segments};
+use serde_json::{Value, json};
+
+use crate::data::augment::{
+    Fill, Pad, SpecAugment, centre_crop, n_segments, random_crop, segment, segments,
+};
 use crate::data::{Dataset, Draws};
 use crate::error::{Error, Result};
 
@@ -67,12 +71,13 @@ impl Normalisation {
     }
 }
 
-/// What is heard, in a test, of a recording that is longer than the input of the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is heard of a recording that is longer than the input of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Excerpt {
-    /// Its middle.
+    /// In a test its middle; in training a random crop.
+    #[default]
     Middle,
-    /// Segments that overlap by half; the probabilities are averaged.
+    /// Segments that overlap by half. In a test the probabilities are averaged; in training each is an item.
     Segments,
 }
 
@@ -92,10 +97,56 @@ impl Excerpt {
     }
 }
 
+/// What follows a recording that is shorter than the input of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Padding {
+    /// Its minimum: silence.
+    #[default]
+    Minimum,
+    /// The mean of each mel over the training set, which is 0 after normalisation.
+    Mean,
+}
+
+impl Padding {
+    pub fn name(self) -> &'static str {
+        match self {
+            Padding::Minimum => "minimum",
+            Padding::Mean => "mean",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Padding::Minimum, Padding::Mean]
+            .into_iter()
+            .find(|p| p.name() == name)
+    }
+}
+
+/// How recordings of any length become inputs of one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cut {
+    pub excerpt: Excerpt,
+    pub padding: Padding,
+}
+
+impl Cut {
+    pub(crate) fn to_json(self) -> Value {
+        json!({ "excerpt": self.excerpt.name(), "padding": self.padding.name() })
+    }
+
+    /// Nothing for names that are none.
+    pub(crate) fn of_json(value: &Value) -> Option<Self> {
+        Some(Cut {
+            excerpt: Excerpt::named(value["excerpt"].as_str()?)?,
+            padding: Padding::named(value["padding"].as_str()?)?,
+        })
+    }
+}
+
 /// Labelled spectrograms, cut to the length that a model takes and normalised.
 ///
-/// As a [`Dataset`] it gives items with the variation of training: a random crop and masks of the mean. Shorter ones are
-/// followed by their minimum.
+/// As a [`Dataset`] it gives items with the variation of training: crops or segments, with masks of the mean. Its items are
+/// those of [`training_items`](Examples::training_items).
 #[derive(Debug, Clone)]
 pub struct Examples {
     pub spectrograms: Arc<[Spectrogram]>,
@@ -106,10 +157,35 @@ pub struct Examples {
     /// Widest masks over time and over mels.
     pub mask_frames: u32,
     pub mask_mels: u32,
-    pub excerpt: Excerpt,
+    pub cut: Cut,
 }
 
 impl Examples {
+    /// The items that these recordings are in training: themselves, or their segments. Item `i + k · n` is segment `k` of
+    /// recording `i` of all `n`.
+    pub fn training_items(&self, recordings: &[usize]) -> Vec<usize> {
+        let n = self.spectrograms.len();
+        let mut items = Vec::with_capacity(recordings.len());
+        for &i in recordings {
+            items.extend((0..self.n_pieces(i)).map(|k| i + k * n));
+        }
+        items
+    }
+
+    fn n_pieces(&self, recording: usize) -> usize {
+        match self.cut.excerpt {
+            Excerpt::Middle => 1,
+            Excerpt::Segments => n_segments(self.spectrograms[recording].frames, self.frames),
+        }
+    }
+
+    fn pad(&self) -> Pad<'_> {
+        match self.cut.padding {
+            Padding::Minimum => Pad::Minimum,
+            Padding::Mean => Pad::Bands(&self.normalisation.mean),
+        }
+    }
+
     /// The pieces of an item that are heard in a test, at least one.
     pub fn pieces(&self, index: usize) -> Result<Vec<Vec<f32>>> {
         let Spectrogram {
@@ -117,9 +193,10 @@ impl Examples {
             frames,
             values,
         } = &self.spectrograms[index];
-        let mut pieces = match self.excerpt {
-            Excerpt::Middle => vec![centre_crop(values, *mels, *frames, self.frames)?],
-            Excerpt::Segments => segments(values, *mels, *frames, self.frames)?,
+        let (width, pad) = (self.frames, self.pad());
+        let mut pieces = match self.cut.excerpt {
+            Excerpt::Middle => vec![centre_crop(values, *mels, *frames, width, pad)?],
+            Excerpt::Segments => segments(values, *mels, *frames, width, pad)?,
         };
         for piece in &mut pieces {
             self.normalisation.apply(piece, self.frames);
@@ -132,18 +209,25 @@ impl Dataset for Examples {
     type Example = (Vec<f32>, usize);
 
     fn len(&self) -> usize {
-        self.spectrograms.len()
+        let n = self.spectrograms.len();
+        let most = (0..n).map(|i| self.n_pieces(i)).max().unwrap_or(0);
+        n * most
     }
 
     fn item(&self, index: usize, mut draws: Draws) -> Result<Self::Example> {
+        let n = self.spectrograms.len();
+        let (index, piece) = (index % n, index / n);
         let item = &self.spectrograms[index];
-        let mut values = random_crop(
-            &item.values,
-            item.mels,
-            item.frames,
-            self.frames,
-            &mut draws,
-        )?;
+        let Spectrogram {
+            mels,
+            frames,
+            ref values,
+        } = *item;
+        let (width, pad) = (self.frames, self.pad());
+        let mut values = match self.cut.excerpt {
+            Excerpt::Middle => random_crop(values, mels, frames, width, pad, &mut draws)?,
+            Excerpt::Segments => segment(values, mels, frames, width, pad, piece)?,
+        };
         self.normalisation.apply(&mut values, self.frames);
         let masks = SpecAugment {
             time_masks: u32::from(self.mask_frames > 0),
@@ -193,11 +277,50 @@ mod tests {
             frames: 3,
             mask_frames: 0,
             mask_mels: 0,
-            excerpt: Excerpt::Middle,
+            cut: Cut::default(),
         };
         assert_eq!(examples.pieces(0).unwrap(), [[1.0, 2.0, 3.0]]);
-        examples.excerpt = Excerpt::Segments;
+        examples.cut.excerpt = Excerpt::Segments;
         let pieces = examples.pieces(0).unwrap();
         assert_eq!(pieces, [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]]);
+        // Training hears each of them.
+        let items = examples.training_items(&[0]);
+        let heard = items.iter().map(|i| {
+            let (values, label) = examples.item(*i, Draws::new(0, 0, *i).unwrap()).unwrap();
+            assert_eq!(label, 0);
+            values
+        });
+        assert_eq!(heard.collect::<Vec<_>>(), pieces);
+        assert_eq!(examples.len(), 2);
+    }
+
+    #[test]
+    fn padding_with_the_mean_is_0_after_normalisation() {
+        let normalisation = Normalisation {
+            mean: vec![0.1, -7.3],
+            deviation: vec![0.7, 3.0],
+        };
+        let mut examples = Examples {
+            spectrograms: vec![Spectrogram {
+                mels: 2,
+                frames: 1,
+                values: vec![0.8, -7.3],
+            }]
+            .into(),
+            labels: vec![0].into(),
+            normalisation,
+            frames: 3,
+            mask_frames: 0,
+            mask_mels: 0,
+            cut: Cut {
+                padding: Padding::Mean,
+                ..Cut::default()
+            },
+        };
+        for excerpt in [Excerpt::Middle, Excerpt::Segments] {
+            examples.cut.excerpt = excerpt;
+            let pieces = examples.pieces(0).unwrap();
+            assert_eq!(pieces, [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0]]);
+        }
     }
 }

@@ -10,7 +10,7 @@ mod safetensors;
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::disk::write_by_rename;
+use crate::disk::write_durably;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::tensor::{DType, Shape, Tensor};
@@ -176,7 +176,7 @@ fn save_all(
             }
         },
     };
-    write_by_rename(path, &bytes).map_err(|e| Error::io(path, &e))
+    write_durably(path, &bytes).map_err(|e| Error::io(path, &e))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

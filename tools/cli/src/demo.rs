@@ -145,7 +145,7 @@ impl Demo {
             frames: model.input()[1],
             mask_frames: 0,
             mask_mels: 0,
-            excerpt: recipe.excerpt,
+            cut: recipe.cut,
         });
         let job = Job {
             device: &device,

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use affekt::data::Corpus;
+use affekt::data::corpus::same_class;
 use affekt::gpu::Limits;
 use affekt::train::experiment::Trained;
 use affekt::train::fit::largest;
@@ -45,7 +46,7 @@ impl Eval {
                 "the models of {n} folds are averaged; a recording that one of them has learned from is no test"
             ));
         }
-        let known = |class: &str| trained.classes.iter().any(|c| c == class);
+        let known = |class: &str| same_class(class, &trained.classes).is_some();
         let left_out: Vec<&str> = corpus
             .classes
             .iter()

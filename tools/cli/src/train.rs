@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use affekt::data::{Corpus, Fold, Protocol};
 use affekt::gpu::Limits;
-use affekt::train::experiment::{self, Experiment, FoldResult, Folder, Labelled};
+use affekt::train::experiment::{self, Experiment, FoldResult, Folder, Labelled, Weights};
 use affekt::train::fit::Event;
 use affekt::train::{FrontEnd, Recipe, Scores};
 use affekt::{Device, models};
@@ -66,6 +66,9 @@ pub struct Train {
     /// Test an average of the parameters over the steps, with this decay
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
+    /// Start from the parameters in this safetensors file whose names and shapes fit
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     /// Only these folds, by name
     #[arg(long, value_name = "NAME", num_args = 1..)]
     folds: Vec<String>,
@@ -106,8 +109,14 @@ impl Train {
         let recipe = self.recipe()?;
         let protocol: Protocol = self.protocol.parse()?;
         let corpus = Corpus::open(&self.data, None)?;
-        let folds = self.wanted(protocol.folds(&corpus)?)?;
+        let folds = protocol.folds(&corpus)?;
+        self.look_for_folds(&folds)?;
+        let n_wanted = folds.iter().filter(|f| self.wants(f)).count();
         let device = session.open(Limits::Full)?;
+        let weights = match &self.weights {
+            Some(file) => Some(self.read_weights(&device, file, corpus.classes.len())?),
+            None => None,
+        };
         say(&format!(
             "{} on {}: {} recordings of {} subjects, {} classes, {} folds; {}",
             model.title,
@@ -115,7 +124,7 @@ impl Train {
             corpus.items.len(),
             corpus.subjects().len(),
             corpus.classes.len(),
-            folds.len(),
+            n_wanted,
             device.adapter().label()
         ));
         const SHOWN: usize = 3;
@@ -144,6 +153,7 @@ impl Train {
                 seed,
                 recipe: recipe.clone(),
                 front_end: front_end.clone(),
+                weights: weights.clone(),
                 checkpoint_steps: self.checkpoint_steps,
             };
             trained.push(self.train(&device, &experiment, &data, &folds)?);
@@ -181,8 +191,45 @@ impl Train {
         Ok(recipe)
     }
 
-    /// The folds that were asked for; all if none was.
-    fn wanted(&self, folds: Vec<Fold>) -> Result<Vec<Fold>, Failure> {
+    /// The weights to start from, with a word on what of them fits the model.
+    fn read_weights(
+        &self,
+        device: &Device,
+        file: &Path,
+        n_classes: usize,
+    ) -> Result<Weights, Failure> {
+        let weights = Weights::read(device, file)?;
+        let model = models::speech(&self.model)?.build(device, &self.config, n_classes, 0)?;
+        let loaded = model
+            .load_matching(&weights.tensors)
+            .map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))?;
+        let left = loaded.missing.len() + loaded.reshaped.len();
+        say(&format!(
+            "{}: {} of {} parameters start from it",
+            file.display(),
+            loaded.n_loaded,
+            loaded.n_loaded + left
+        ));
+        let some = |what: &str, names: &[String]| {
+            if let [first, rest @ ..] = names {
+                let more = match rest.len() {
+                    0 => String::new(),
+                    n => format!(", and {n} more"),
+                };
+                say(&format!("{what}: {first}{more}"));
+            }
+        };
+        some("of another shape", &loaded.reshaped);
+        some("not in it", &loaded.missing);
+        some("unknown to the model", &loaded.unexpected);
+        Ok(weights)
+    }
+
+    fn wants(&self, fold: &Fold) -> bool {
+        self.folds.is_empty() || self.folds.contains(&fold.name)
+    }
+
+    fn look_for_folds(&self, folds: &[Fold]) -> Outcome {
         if let Some(name) = self
             .folds
             .iter()
@@ -194,11 +241,7 @@ impl Train {
                 known.join(", ")
             )));
         }
-        let all = self.folds.is_empty();
-        Ok(folds
-            .into_iter()
-            .filter(|f| all || self.folds.contains(&f.name))
-            .collect())
+        Ok(())
     }
 
     fn train(
@@ -218,12 +261,13 @@ impl Train {
             resume: self.resume,
             force: self.force,
         };
-        let mut watcher = Watcher::new(folds);
+        let mut watcher = Watcher::new(folds.iter().filter(|f| self.wants(f)));
         let results = experiment::run(
             experiment,
             device,
             data,
             folds,
+            &|fold| self.wants(fold),
             folder,
             &mut |fold, event| {
                 watcher.tell(fold, event);
@@ -345,16 +389,16 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(folds: &[Fold]) -> Self {
+    fn new<'a>(folds: impl Iterator<Item = &'a Fold>) -> Self {
+        let places: BTreeMap<String, usize> = folds
+            .enumerate()
+            .map(|(i, f)| (f.name.clone(), i))
+            .collect();
         Watcher {
             progress: Progress::default(),
             begin: Instant::now(),
-            n_folds: folds.len(),
-            places: folds
-                .iter()
-                .enumerate()
-                .map(|(i, f)| (f.name.clone(), i))
-                .collect(),
+            n_folds: places.len(),
+            places,
             n_steps: 0,
             loss: f64::NAN,
         }

@@ -26,7 +26,7 @@ impl Chosen {
     pub fn open(&self, device: &Device) -> Result<Trained, Failure> {
         let mut trained = Trained::open(device, &self.run, self.fold.as_deref())?;
         if let Some(excerpt) = self.excerpt.as_deref().and_then(Excerpt::named) {
-            trained.excerpt = excerpt;
+            trained.cut.excerpt = excerpt;
         }
         Ok(trained)
     }

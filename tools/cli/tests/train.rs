@@ -29,6 +29,14 @@ const ON_A_DEVICE: &[Test] = &[
         a_long_recording_is_heard_in_segments,
     ),
     (
+        "a_run_starts_from_the_weights_of_another",
+        a_run_starts_from_the_weights_of_another,
+    ),
+    (
+        "folds_trained_one_by_one_are_one_run",
+        folds_trained_one_by_one_are_one_run,
+    ),
+    (
         "another_corpus_is_tested_on_the_classes_it_shares",
         another_corpus_is_tested_on_the_classes_it_shares,
     ),
@@ -358,6 +366,59 @@ fn a_long_recording_is_heard_in_segments() {
         &["predict", &out, &long, "--excerpt", "end"],
         &["end", "middle"],
     );
+}
+
+/// With a learning rate that changes nothing, the second run is the first one.
+fn a_run_starts_from_the_weights_of_another() {
+    let corpus = corpus();
+    let (first, second) = (path("source"), path("started"));
+    let short = ["--epochs", "1", "--folds", "anna"];
+    trained(&corpus, &[&["--out", first.as_str()], &short[..]].concat());
+    let weights = format!("{first}/anna/checkpoint.safetensors");
+    let from = |weights: &str| {
+        let still = ["--seed", "7", "--lr", "1e-30", "--out", &second];
+        let call = [&still[..], &["--weights", weights], &short[..]].concat();
+        run(&training(&corpus, &call))
+    };
+    let output = from(&weights);
+    let talk = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{talk}");
+    assert!(talk.contains("parameters start from it"), "{talk}");
+    let sound = format!("{}/audio/anna-true-0.wav", folder().display());
+    let heard = |run: &str| done(&["predict", run, &sound, "--json"]);
+    let probabilities = |run: &str| -> Value {
+        let said: Value = serde_json::from_str(&heard(run)).unwrap();
+        said["files"][0]["probabilities"].clone()
+    };
+    assert_eq!(probabilities(&second), probabilities(&first));
+    // A run that goes on must have begun with the same weights.
+    let other = ["--seed", "7", "--lr", "1e-30", "--out", &second, "--resume"];
+    let output = run(&training(&corpus, &[&other[..], &short[..]].concat()));
+    let talk = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{talk}");
+    assert!(talk.contains("run.weights was"), "{talk}");
+    let strange = file("strange.safetensors", b"strange");
+    refused(&training(&corpus, &["--weights", &strange]), &["strange"]);
+    let absent = path("absent.safetensors");
+    refused(&training(&corpus, &["--weights", &absent]), &["absent"]);
+}
+
+fn folds_trained_one_by_one_are_one_run() {
+    let corpus = corpus();
+    let (parts, whole) = (path("one-by-one"), path("at-once"));
+    let one = |out: &str, more: &[&str]| {
+        trained(&corpus, &[&["--out", out, "--epochs", "1"], more].concat())
+    };
+    let anna = one(&parts, &["--folds", "anna"]);
+    assert_eq!(anna["folds"].as_array().unwrap().len(), 1);
+    let bert = one(&parts, &["--folds", "bert", "--resume"]);
+    // What was asked for is printed; the folder is of both.
+    assert_eq!(bert["folds"].as_array().unwrap().len(), 1);
+    let all = one(&whole, &[]);
+    let result = |run: &str| std::fs::read_to_string(Path::new(run).join("result.json")).unwrap();
+    assert_eq!(result(&parts), result(&whole));
+    assert_eq!(all["folds"][0], anna["folds"][0]);
+    assert_eq!(all["folds"][1], bert["folds"][0]);
 }
 
 fn another_corpus_is_tested_on_the_classes_it_shares() {
