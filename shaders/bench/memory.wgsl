@@ -1,4 +1,5 @@
-// copy_memory: y = x; read_memory: Σ x, which nobody needs; write_memory: y = a number
+// sum_memory: y = the sum of READS equal parts of x, with READS = 1 a copy; read_memory: Σ x, which nobody needs;
+// write_memory: y = a number
 // An invocation serves QUADS quads a workgroup apart, so that neighbours touch neighbouring ones; where two are copied or
 // written, and where many are read, they lie together, which a CPU's caches like better. The dispatch covers its
 // blocks several times over where they are few, so that small working sets fill a dispatch too.
@@ -7,25 +8,47 @@
 
 override WG: u32 = 64u;
 override QUADS: u32 = 4u;
+override READS: u32 = 1u;
 
 struct Params {
     // Blocks of QUADS · WG quads in a pass over the working set; the dispatch has a multiple of them.
     blocks: u32,
     n_workgroups: u32,
     value: f32,
-    padding: u32,
+    // Quads of a part of x.
+    part: u32,
+    // 1 / blocks, or 0 where there is one pass.
+    passes_per_workgroup: f32,
+    padding_0: u32,
+    padding_1: u32,
+    padding_2: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
 @group(1) @binding(0) var<uniform> params: Params;
 
+// Of the block of this workgroup in its pass. A CPU divides integers lane by lane, which would cost more than the memory; in
+// f32 the middle of a block is far enough from its ends.
 fn first_quad(workgroup: vec3<u32>, workgroups: vec3<u32>, local: u32) -> u32 {
-    return linear_workgroup(workgroup, workgroups) % params.blocks * (QUADS * WG) + local;
+    let at = linear_workgroup(workgroup, workgroups);
+    let pass_number = u32((f32(at) + 0.5f) * params.passes_per_workgroup);
+    return (at - pass_number * params.blocks) * (QUADS * WG) + local;
+}
+
+fn sum_of_parts(i: u32) -> vec4<f32> {
+    var sum = x[i];
+    if READS > 1u {
+        sum += x[i + params.part];
+    }
+    if READS > 2u {
+        sum += x[i + 2u * params.part];
+    }
+    return sum;
 }
 
 @compute @workgroup_size(WG)
-fn copy_memory(
+fn sum_memory(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
@@ -35,14 +58,14 @@ fn copy_memory(
     }
     let in_line = QUADS == 2u;
     let i = first_quad(workgroup, workgroups, select(local, local * QUADS, in_line));
-    y[i] = x[i];
+    y[i] = sum_of_parts(i);
     if in_line {
-        y[i + 1u] = x[i + 1u];
+        y[i + 1u] = sum_of_parts(i + 1u);
     }
     if QUADS == 4u {
-        y[i + WG] = x[i + WG];
-        y[i + 2u * WG] = x[i + 2u * WG];
-        y[i + 3u * WG] = x[i + 3u * WG];
+        y[i + WG] = sum_of_parts(i + WG);
+        y[i + 2u * WG] = sum_of_parts(i + 2u * WG);
+        y[i + 3u * WG] = sum_of_parts(i + 3u * WG);
     }
 }
 

@@ -73,8 +73,39 @@ pub struct Ceilings {
 pub struct MemoryPoint {
     pub bytes: u64,
     pub copy_gb_s: f64,
+    /// Two bytes read for each that is written.
+    #[serde(default)]
+    pub sum_of_two_gb_s: f64,
+    /// Three bytes read for each that is written.
+    #[serde(default)]
+    pub sum_of_three_gb_s: f64,
     pub read_gb_s: f64,
     pub write_gb_s: f64,
+}
+
+impl MemoryPoint {
+    /// What the rates are of, in the order of [`rates`](Self::rates).
+    pub const NAMES: [&str; 5] = ["copy", "sum of two", "sum of three", "read", "write"];
+
+    /// The rates; 0 for what an older file does not have.
+    pub fn rates(&self) -> [f64; 5] {
+        [
+            self.copy_gb_s,
+            self.sum_of_two_gb_s,
+            self.sum_of_three_gb_s,
+            self.read_gb_s,
+            self.write_gb_s,
+        ]
+    }
+
+    /// The better of each rate.
+    pub(super) fn take_better(&mut self, other: &MemoryPoint) {
+        self.copy_gb_s = self.copy_gb_s.max(other.copy_gb_s);
+        self.sum_of_two_gb_s = self.sum_of_two_gb_s.max(other.sum_of_two_gb_s);
+        self.sum_of_three_gb_s = self.sum_of_three_gb_s.max(other.sum_of_three_gb_s);
+        self.read_gb_s = self.read_gb_s.max(other.read_gb_s);
+        self.write_gb_s = self.write_gb_s.max(other.write_gb_s);
+    }
 }
 
 /// Seconds per dispatch, where so many go together.

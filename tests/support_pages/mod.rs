@@ -380,6 +380,8 @@ fn ceilings(adapter: &Adapter) -> Ceilings {
         MemoryPoint {
             bytes,
             copy_gb_s: copy,
+            sum_of_two_gb_s: 1.1 * copy,
+            sum_of_three_gb_s: 1.15 * copy,
             read_gb_s: 1.21 * copy,
             write_gb_s: 0.83 * copy,
         }

@@ -12,21 +12,15 @@ const RIGHT: f64 = WIDTH - 12.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = HEIGHT - 42.0;
 
-type Rate = fn(&MemoryPoint) -> f64;
-const SERIES: [(&str, &str, Rate); 3] = [
-    ("copy", "k1", |p| p.copy_gb_s),
-    ("read", "k2", |p| p.read_gb_s),
-    ("write", "k3", |p| p.write_gb_s),
-];
+/// Colours of [`MemoryPoint::NAMES`].
+const COLOURS: [&str; 5] = ["k1", "p2", "p3", "k2", "k3"];
 
 /// The picture and what its lines mean; `None` where no rate was measured.
 pub fn svg(ceilings: &Ceilings, label: &str) -> Option<(String, String)> {
     let mut points: Vec<&MemoryPoint> = ceilings.memory.iter().filter(|p| p.bytes > 0).collect();
     points.sort_by_key(|p| p.bytes);
     let rates = || {
-        let all = points
-            .iter()
-            .flat_map(|p| SERIES.map(|(_, _, rate)| rate(p)));
+        let all = points.iter().flat_map(|p| p.rates());
         all.filter_map(|rate| positive(Some(rate)))
     };
     let (first, last) = (points.first()?, points.last()?);
@@ -67,10 +61,10 @@ pub fn svg(ceilings: &Ceilings, label: &str) -> Option<(String, String)> {
         (TOP + BOTTOM) / 2.0
     ));
     let mut meanings = Vec::new();
-    for (name, class, rate) in SERIES {
+    for (i, (name, class)) in MemoryPoint::NAMES.into_iter().zip(COLOURS).enumerate() {
         let known: Vec<(&MemoryPoint, f64)> = points
             .iter()
-            .filter_map(|p| Some((*p, positive(Some(rate(p)))?)))
+            .filter_map(|p| Some((*p, positive(Some(p.rates()[i]))?)))
             .collect();
         let Some((_, of_largest)) = known.last() else {
             continue;

@@ -4,7 +4,9 @@ use std::io::{self, Write as _};
 use std::time::Instant;
 
 use affekt::bench::compare::Line;
-use affekt::bench::report::{Beside, Bound, Ceilings, Ladder, Machine, Row, RowVerdict, Step};
+use affekt::bench::report::{
+    Beside, Bound, Ceilings, Ladder, Machine, MemoryPoint, Row, RowVerdict, Step,
+};
 use affekt::bench::{Event, rows, rungs};
 
 use crate::outcome::{flatten, say};
@@ -269,15 +271,15 @@ fn print_ceilings(out: &mut impl io::Write, ceilings: &Ceilings) -> io::Result<(
         .memory
         .iter()
         .map(|p| {
-            let rates = [p.copy_gb_s, p.read_gb_s, p.write_gb_s];
-            let rates = rates.map(|rate| print::digits(rate, 3));
+            let rates = p.rates().map(|rate| print::digits(rate, 3));
             [vec![print::bytes(p.bytes)], rates.to_vec()].concat()
         })
         .collect();
-    print::table(
+    let heading = [&["working set"], &MemoryPoint::NAMES[..]].concat();
+    print::table(out, &heading, &rows)?;
+    writeln!(
         out,
-        &["working set", "copy GB/s", "read GB/s", "write GB/s"],
-        &rows,
+        "in GB/s; a sum of n parts reads n bytes for each that it writes"
     )?;
     let half = ceilings.f16_gflop_s.map_or(String::new(), |x| {
         format!(", f16 {} GFLOP/s", print::digits(x, 3))
