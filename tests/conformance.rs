@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use affekt::check::expressions::{self, Report};
 use affekt::check::{Outcome, Trial as Check, trials};
+use affekt::ops::elementwise::Elementwise;
+use affekt::ops::op::Input;
 use affekt::{DType, Device, Tensor, ops};
 use half::f16;
 use libtest_mimic::{Failed, Trial};
@@ -37,6 +39,10 @@ fn main() -> ExitCode {
                 tests.extend(seeds(profile).map(|s| expression(profile, s, &device, &reports)));
                 runs.push((profile, reports));
                 tests.push(f16_specials(profile, &device));
+                for dtype in [DType::F32, DType::F16] {
+                    let ops = ops::elementwise::all();
+                    tests.extend(ops.filter_map(|op| gradient(profile, op, dtype, &device)));
+                }
             }
             Err(reason) => tests.push(support::absent(
                 &format!("{profile}/all"),
@@ -121,6 +127,26 @@ fn expression(profile: &str, seed: u64, device: &Device, reports: &Reports) -> T
         reports.lock().expect("no trial panics here").push(report);
         wrong.map_or(Ok(()), |wrong| Err(Failed::from(wrong)))
     })
+}
+
+/// Kernels in which the upstream gradient of a function is made of its value are found right.
+fn gradient(
+    profile: &str,
+    op: &'static Elementwise,
+    dtype: DType,
+    device: &Device,
+) -> Option<Trial> {
+    let takes = |input: &Input| input.differentiable && input.dtypes.contains(&dtype);
+    let name = op.signature.name;
+    if !op.signature.inputs.iter().any(takes) {
+        return None;
+    }
+    let device = device.clone();
+    let name = format!("{profile}/{name}/{}_upstream_of_its_own", dtype.name());
+    Some(Trial::test(name, move || {
+        let wrong = expressions::check_gradient(&device, op, dtype)?;
+        wrong.map_or(Ok(()), |wrong| Err(Failed::from(wrong)))
+    }))
 }
 
 /// What f16 cannot hold must not spoil its neighbour, which shares a word with it.

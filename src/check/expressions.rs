@@ -6,7 +6,7 @@ use crate::fuse::{Kind, MAX_BINDINGS, MAX_NODES};
 use crate::gpu::{Device, Mode};
 use crate::ops::elementwise::Elementwise;
 use crate::ops::op::{Array, Attr, AttrDefault, Attrs, Domain, Op, Spec};
-use crate::ops::probe::{Numbers, download, made_up, upload};
+use crate::ops::probe::{Numbers, download, inputs_of, made_up, upload};
 use crate::tensor::{DType, Shape, Tensor};
 use crate::verdict::{Verdict, Verdicts};
 
@@ -80,14 +80,7 @@ pub fn check(device: &Device, functions: &[&'static Elementwise], seed: u64) -> 
     let even = count(&steps, |s| {
         !matches!(s.what, What::Leaf(_)) && s.shape == root.shape
     });
-    let wrong_kernels = || {
-        let all = Verdicts::of(device).all();
-        all.into_iter().filter_map(|(key, verdict)| match verdict {
-            Verdict::Wrong(detail) if key.starts_with("fused/") => Some((key, detail)),
-            _ => None,
-        })
-    };
-    let wrong_before: Vec<_> = wrong_kernels().collect();
+    let wrong_before = wrong_kernels(device);
     let mut report = Report {
         wrong: None,
         n_nodes,
@@ -150,7 +143,8 @@ pub fn check(device: &Device, functions: &[&'static Elementwise], seed: u64) -> 
     if let Some(detail) = super::guard::inspect(device)? {
         others.push(detail);
     }
-    if let Some((_, detail)) = wrong_kernels().find(|w| !wrong_before.contains(w)) {
+    let found = wrong_kernels(device);
+    if let Some((_, detail)) = found.iter().find(|w| !wrong_before.contains(w)) {
         others.push(format!("verification finds {detail}"));
     }
     if report.fits && report.dispatches_fused != 1 {
@@ -171,6 +165,78 @@ pub fn check(device: &Device, functions: &[&'static Elementwise], seed: u64) -> 
             .get_or_insert(format!("{other}; {}", describe(&steps)));
     }
     Ok(report)
+}
+
+/// Key and finding of each generated kernel that was found wrong.
+fn wrong_kernels(device: &Device) -> Vec<(String, String)> {
+    let all = Verdicts::of(device).all().into_iter();
+    all.filter_map(|(key, verdict)| match verdict {
+        Verdict::Wrong(detail) if key.starts_with("fused/") => Some((key, detail)),
+        _ => None,
+    })
+    .collect()
+}
+
+/// Runs backward passes of a function whose upstream gradient is made of its own value, as that of a sum of squares is:
+/// stored and recomputed, as it is and doubled. What verification finds wrong in their kernels; it must find nothing.
+///
+/// Errors: those of the calls.
+pub fn check_gradient(
+    device: &Device,
+    op: &'static Elementwise,
+    dtype: DType,
+) -> Result<Option<String>> {
+    let alone = device.extension(super::Alone::default);
+    let _alone = alone.lock();
+    let handle = device.with_mode(Mode {
+        fuse: true,
+        verify: true,
+        guard: true,
+        only: None,
+        corrupt: None,
+    });
+    let before = wrong_kernels(device);
+    let mut cases = op.cases().into_iter();
+    let case = cases
+        .find(|c| c.label == "lines_of_quads")
+        .expect("every elementwise operator has it");
+    let attrs = case.attrs.complete(op.signature())?;
+    for stored in [false, true] {
+        for doubled in [false, true] {
+            let numbers = inputs_of(&case, 1).into_iter().flatten();
+            let specs = case.inputs.iter().flatten().zip(op.signature.inputs);
+            let inputs = numbers.zip(specs).map(|(array, (spec, input))| {
+                let dtype = if spec.dtype.is_float() {
+                    dtype
+                } else {
+                    spec.dtype
+                };
+                let tensor = upload(&handle, &array, dtype)?;
+                match input.differentiable {
+                    true => tensor.requires_grad(),
+                    false => Ok(tensor),
+                }
+            });
+            let inputs = inputs.collect::<Result<Vec<Tensor>>>()?;
+            let references: Vec<Option<&Tensor>> = inputs.iter().map(Some).collect();
+            let y = op.run(&references, &attrs)?.remove(0);
+            if !y.has_grad() {
+                return Ok(None);
+            }
+            if stored {
+                y.force()?;
+            }
+            let own = y.detach();
+            let upstream = if doubled { own.mul(2.0)? } else { own };
+            let gradients = y.backward_from(&upstream)?;
+            let gradients = inputs.iter().filter_map(|input| gradients.get(input));
+            gradients.into_iter().try_for_each(Tensor::force)?;
+        }
+    }
+    device.wait()?;
+    let found = wrong_kernels(device).into_iter();
+    let mut new = found.filter(|w| !before.contains(w));
+    Ok(new.next().map(|(_, detail)| detail))
 }
 
 fn count(steps: &[Step], which: impl Fn(&Step) -> bool) -> usize {

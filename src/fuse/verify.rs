@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::fuse::bound::{self, Bounded, TINY, U};
 use crate::fuse::expression::Operand;
 use crate::fuse::function::{Function, Kind, Param, Variant};
-use crate::fuse::graph::{Argument, Graph};
+use crate::fuse::graph::{Argument, Graph, GraphNode};
 use crate::fuse::kernel;
 use crate::fuse::reading::{Reading, probe_layout};
 use crate::gpu::Device;
@@ -74,8 +74,6 @@ fn lengths(reading: &Reading) -> Vec<usize> {
 struct Leaf {
     numbers: Vec<f64>,
     places: Vec<usize>,
-    /// Elements that a derivative has set to the value of its function.
-    settled: Vec<bool>,
 }
 
 fn probe(
@@ -97,20 +95,20 @@ fn probe(
             .map(|k| made_up(tensor.dtype(), flags[i], i, k))
             .collect();
         layouts.push(layout);
-        leaves.push(Leaf {
-            settled: vec![false; size],
-            numbers,
-            places,
-        });
+        leaves.push(Leaf { numbers, places });
     }
-    // Expected values and their bounds, element by element. This may set leaves, so it comes before the upload.
+    settle(graph, &mut leaves, n);
     let mut expected = vec![Vec::with_capacity(n); graph.outputs.len()];
     let mut bounds = vec![Vec::with_capacity(n); graph.outputs.len()];
     for element in 0..n {
-        let nodes = evaluate(graph, &mut leaves, element);
+        let found = evaluate(graph, &leaves, element, Derivatives::Numeric);
         for (k, &node) in graph.outputs.iter().enumerate() {
             let dtype = graph.nodes[node as usize].expression().dtype;
-            let (value, error) = nodes[node as usize];
+            let (value, error) = match found.amiss.is_empty() {
+                true => found.nodes[node as usize],
+                // A leaf would have to be the value of two calls.
+                false => (f64::NAN, f64::NAN),
+            };
             expected[k].push(value);
             // 4: the analysis of derivatives is of first order; that of values would do without.
             bounds[k].push(bound::stored(dtype, (value, 4.0 * error)).1);
@@ -209,9 +207,50 @@ fn made_up(dtype: DType, flag: bool, leaf: usize, k: usize) -> f64 {
     }
 }
 
-/// Value and error bound of every node at one element.
-fn evaluate(graph: &Graph, leaves: &mut [Leaf], element: usize) -> Vec<Bounded> {
+/// Gives each leaf that a derivative is handed as the value of its function that value, whoever else looks at it. What one
+/// leaf is set to may be the argument of a function whose value is another one.
+fn settle(graph: &Graph, leaves: &mut [Leaf], n: usize) {
+    let is_value_of_call = |node: &GraphNode| {
+        let e = node.expression();
+        let y = node.arguments.get(e.function.inputs.len());
+        e.variant != Variant::Value && matches!(y, Some(Argument::Leaf(_)))
+    };
+    if !graph.nodes.iter().any(is_value_of_call) {
+        return;
+    }
+    for element in 0..n {
+        for _ in 0..=graph.nodes.len() {
+            let found = evaluate(graph, leaves, element, Derivatives::Left);
+            if found.amiss.is_empty() {
+                break;
+            }
+            for (leaf, place, value) in found.amiss {
+                leaves[leaf].numbers[place] = value;
+            }
+        }
+    }
+}
+
+/// What to do about derivatives.
+#[derive(Clone, Copy, PartialEq)]
+enum Derivatives {
+    Numeric,
+    /// They are 1: no argument of a function depends on them.
+    Left,
+}
+
+struct Evaluated {
+    /// Value and error bound of every node.
+    nodes: Vec<Bounded>,
+    /// Leaves that are not yet what a derivative takes them for: which, the place in it, and what it should be.
+    amiss: Vec<(usize, usize, f64)>,
+}
+
+/// Evaluates the graph at one element.
+fn evaluate(graph: &Graph, leaves: &[Leaf], element: usize, derivatives: Derivatives) -> Evaluated {
     let mut nodes: Vec<Bounded> = Vec::with_capacity(graph.nodes.len());
+    let mut arguments_of: Vec<Vec<Bounded>> = Vec::with_capacity(graph.nodes.len());
+    let mut amiss = Vec::new();
     for node in &graph.nodes {
         let e = node.expression();
         let mut params: Vec<f64> = e
@@ -228,28 +267,46 @@ fn evaluate(graph: &Graph, leaves: &mut [Leaf], element: usize) -> Vec<Bounded> 
             params.push(element as f64);
         }
         let n_inputs = e.function.inputs.len();
+        // The value that a derivative is handed, and the call that it is of.
+        let y = node.arguments.get(n_inputs).copied();
+        let call = match y {
+            Some(Argument::Node(n)) => {
+                let of = graph.nodes[n as usize].expression();
+                let is_call = of.variant == Variant::Value && of.function.name == e.function.name;
+                is_call.then_some(n as usize)
+            }
+            _ => None,
+        };
         let mut arguments: Vec<Bounded> = Vec::new();
         for (i, (argument, operand)) in node.arguments.iter().zip(&e.operands).enumerate() {
             arguments.push(match argument {
                 Argument::Node(n) => nodes[*n as usize],
                 Argument::Leaf(l) => {
-                    let leaf = &mut leaves[*l as usize];
+                    let leaf = &leaves[*l as usize];
                     let place = leaf.places[element];
-                    // The value handed to a derivative is that of its function at these inputs.
-                    if i == n_inputs && !leaf.settled[place] {
-                        let x: Vec<f64> = arguments[..n_inputs].iter().map(|a| a.0).collect();
-                        let y = (e.function.twin)(&x, &params);
-                        leaf.numbers[place] = round_to(graph.leaves[*l as usize].dtype(), y);
+                    let number = leaf.numbers[place];
+                    if i == n_inputs {
+                        let x: Vec<f64> = arguments.iter().map(|a| a.0).collect();
+                        let value = (e.function.twin)(&x, &params);
+                        let stored = round_to(graph.leaves[*l as usize].dtype(), value);
+                        if stored != number && !(stored.is_nan() && number.is_nan()) {
+                            amiss.push((*l as usize, place, stored));
+                        }
+                        (number, (value - number).abs())
+                    } else {
+                        (number, 0.0)
                     }
-                    leaf.settled[place] = true;
-                    (leaf.numbers[place], 0.0)
                 }
                 Argument::Scalar => match operand {
                     Operand::Scalar(bits) => (scalar(*bits, e.elem), 0.0),
                     _ => unreachable!("a scalar argument has a scalar operand"),
                 },
-                // A derivative that does not look at x may look at y = f(x): any x will do.
-                Argument::Unused => (0.375 + (element % 7) as f64 * 0.25, 0.0),
+                // A derivative that does not look at x may look at y = f(x): that x, or any if y is still to be made.
+                Argument::Unused => match (call, y) {
+                    (Some(call), _) => arguments_of[call][i],
+                    (None, Some(Argument::Leaf(l))) => any(leaves[l as usize].places[element]),
+                    _ => any(element),
+                },
             });
         }
         let dtype = |argument: &Argument| match argument {
@@ -262,10 +319,17 @@ fn evaluate(graph: &Graph, leaves: &mut [Leaf], element: usize) -> Vec<Bounded> 
                 bound::cast(arguments[0], dtype(&node.arguments[0]), e.elem)
             }
             Variant::Value => bound::value(e.function, &arguments, &params, e.elem),
+            Variant::Derivative(_) if derivatives == Derivatives::Left => (1.0, 0.0),
             Variant::Derivative(i) => derivative(e.function, i as usize, &arguments, &params),
         });
+        arguments_of.push(arguments);
     }
-    nodes
+    Evaluated { nodes, amiss }
+}
+
+/// An argument where every function has a value.
+fn any(place: usize) -> Bounded {
+    (0.375 + (place % 7) as f64 * 0.25, 0.0)
 }
 
 /// The upstream gradient times the numeric derivative. At a kink, where the two one-sided derivatives differ, nothing
@@ -294,7 +358,9 @@ fn derivative(function: &Function, input: usize, arguments: &[Bounded], params: 
     };
     let h = 1e-5 * x[input].abs().max(1.0);
     let (d, kink, truncation) = slope(&mut x, h);
-    if kink.abs() > 1e-2 * d.abs().max(1.0) {
+    // A jump between h and 2 h shows in the difference of the orders alone.
+    let size = d.abs().max(1.0);
+    if kink.abs() > 1e-2 * size || truncation > 1e-3 * size {
         return (f64::NAN, f64::NAN);
     }
     let mut spread_of_d = 1e-9 * d.abs().max(1.0) + truncation;
@@ -312,7 +378,11 @@ fn derivative(function: &Function, input: usize, arguments: &[Bounded], params: 
         .iter()
         .fold(d.abs().max(1.0).max(y.abs()), |m, x| m.max(x.abs()));
     let rounding = (function.ulps + 4.0) * U * terms * dy.0.abs();
-    let y_error = arguments[n_inputs].1 * dy.0.abs() * terms;
+    // What is made of y may be a power of it: an error counts by its size beside y.
+    let y_error = match arguments[n_inputs].1 {
+        0.0 => 0.0,
+        error => error * (1.0 / y.abs()).max(1.0) * dy.0.abs() * terms,
+    };
     let error = rounding + y_error + dy.0.abs() * spread_of_d + dy.1 * (d.abs() + spread_of_d);
     (dy.0 * d, error + TINY)
 }
