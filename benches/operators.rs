@@ -57,10 +57,10 @@ fn operators(criterion: &mut Criterion) {
                 .sample_size(15)
                 .warm_up_time(Duration::from_millis(200))
                 .measurement_time(Duration::from_secs(1))
-                .throughput(if cost.flops > 16 * cost.bytes {
+                .throughput(if cost.flops > 16 * cost.bytes() {
                     Throughput::Elements(cost.flops)
                 } else {
-                    Throughput::Bytes(cost.bytes)
+                    Throughput::Bytes(cost.bytes())
                 });
             group.bench_function(BenchmarkId::from_parameter(&case.label), |b| {
                 b.iter_custom(|n| {

@@ -535,7 +535,7 @@ mod tests {
         let secs = |read, written| 1e9 * ceilings().memory_secs(read, written).unwrap() / n as f64;
         assert_eq!(secs(n, n), 2.0 / 10.0);
         assert_eq!(secs(n, 0), 1.0 / 20.0);
-        assert!((secs(3 * n, n) - (2.0 / 10.0 + 2.0 / 20.0)).abs() < 1e-12);
+        assert!((secs(5 * n, n) - (4.0 / 10.0 + 2.0 / 20.0)).abs() < 1e-12);
         // A kernel that only writes and is slower than a copy is no witness.
         assert_eq!(secs(0, n), 1.0 / 10.0);
     }

@@ -47,24 +47,37 @@ impl Clock {
         n_dispatches: u64,
         call: impl Fn() -> Result<()>,
     ) -> Result<Timing> {
-        let once = self.once(device, 1, &call)?;
+        self.time_prepared(device, budget, n_dispatches, || Ok(()), |()| call())
+    }
+
+    /// As [`time`](Self::time), of work on something that is prepared anew for each call, outside of the time.
+    pub fn time_prepared<T>(
+        self,
+        device: &Device,
+        budget: &Budget,
+        n_dispatches: u64,
+        prepare: impl Fn() -> Result<T>,
+        work: impl Fn(T) -> Result<()>,
+    ) -> Result<Timing> {
+        let once = |repeats: u64| -> Result<f64> {
+            let prepared = (0..repeats)
+                .map(|_| prepare())
+                .collect::<Result<Vec<T>>>()?;
+            let secs = self.sample(device, || prepared.into_iter().try_for_each(&work))?;
+            Ok(secs / repeats as f64)
+        };
+        let first = once(1)?;
         let wanted = match self {
             Clock::Timestamps => TICKS * f64::from(device.caps().timestamp_period_ns) * 1e-9,
             Clock::Wall => WALL_SECS,
         };
         let most = u64::from(BATCH) / n_dispatches.max(1);
         // A clock that stood still says nothing about how often: as often as one pass allows.
-        let repeats = match once > 0.0 {
-            true => ((wanted / once).ceil() as u64).clamp(1, most.max(1)),
+        let repeats = match first > 0.0 {
+            true => ((wanted / first).ceil() as u64).clamp(1, most.max(1)),
             false => most.max(1),
         };
-        sample(budget, || self.once(device, repeats, &call))
-    }
-
-    /// Seconds per call of one sample of `repeats`.
-    fn once(self, device: &Device, repeats: u64, call: &dyn Fn() -> Result<()>) -> Result<f64> {
-        let secs = self.sample(device, || (0..repeats).try_for_each(|_| call()))?;
-        Ok(secs / repeats as f64)
+        sample(budget, || once(repeats))
     }
 
     /// Seconds of the work, once. 0, which [`Samples`] throws away, where the device's clock says more than the host's: a

@@ -2,6 +2,7 @@
 //!
 //! Everything here follows from the operators' cases, entries and costs; there is no code per operator.
 
+mod call;
 pub mod ceilings;
 pub mod clock;
 pub mod compare;

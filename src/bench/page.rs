@@ -89,7 +89,7 @@ impl<'a> Group<'a> {
         let mut places = std::collections::HashMap::new();
         for (m, machine) in machines.iter().enumerate() {
             for row in &machine.rows {
-                let key = (&row.op, &row.case, &row.shapes);
+                let key = (row.name(), &row.shapes);
                 let place = *places.entry(key).or_insert_with(|| {
                     groups.push(Group {
                         rows: vec![None; machines.len()],

@@ -157,6 +157,9 @@ pub enum Bound {
 pub struct Row {
     pub op: String,
     pub case: String,
+    /// Whether the backward pass alone was timed, after a forward pass that was waited for.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub backward: bool,
     /// Shapes and dtypes of the inputs, `f32[512, 512] f32[512, 512]`. Rows of equal name and other shapes are not compared.
     pub shapes: String,
     pub verdict: RowVerdict,
@@ -276,6 +279,7 @@ impl Row {
         Row {
             op: op.to_string(),
             case: case.to_string(),
+            backward: false,
             shapes,
             verdict,
             detail: None,
@@ -307,15 +311,26 @@ impl Row {
         self.percent.is_some_and(|p| p.is_finite() && p > 100.0)
     }
 
-    /// `matmul/512`.
+    /// `matmul/512`, `matmul/512 backward`.
     pub fn name(&self) -> String {
-        format!("{}/{}", self.op, self.case)
+        row_name(&self.op, &self.case, self.backward)
+    }
+
+    /// What stands behind the operator in [`name`](Self::name).
+    pub fn title(&self) -> String {
+        let name = self.name();
+        name[self.op.len() + 1..].to_string()
     }
 
     /// The samples behind `median`.
     pub fn timing(&self) -> Option<&Timing> {
         self.gpu.as_ref().or(self.wall.as_ref())
     }
+}
+
+pub(super) fn row_name(op: &str, case: &str, backward: bool) -> String {
+    let end = if backward { " backward" } else { "" };
+    format!("{op}/{case}{end}")
 }
 
 /// A training step of a model. Parts are waited for one by one; a whole step lets host and device overlap.

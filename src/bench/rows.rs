@@ -2,16 +2,17 @@
 
 use std::time::Instant;
 
+use crate::bench::call::Call;
 use crate::bench::clock::{Clock, sample};
-use crate::bench::report::{Bound, Ceilings, Row, RowVerdict, Timing};
+use crate::bench::report::{Bound, Ceilings, Row, RowVerdict, Timing, row_name};
 use crate::bench::statistics::Budget;
 use crate::check::{Outcome, Property, Trial};
 use crate::error::{Error, Result};
 use crate::fuse::take_given_way;
-use crate::gpu::{Device, DeviceOptions};
+use crate::gpu::{Device, DeviceOptions, Mode};
 use crate::ops;
 use crate::ops::launch::Ledger;
-use crate::ops::op::{Attrs, Case, Entry, Meta, Op, Role};
+use crate::ops::op::{Attrs, Case, Entry, Op, Role};
 use crate::ops::plan_table::{self, Choice};
 use crate::ops::probe::{inputs_of, upload};
 use crate::tensor::Tensor;
@@ -22,14 +23,15 @@ const WIDE: f64 = 1.5;
 /// Ratio of the last to the first tenth of the samples, or its inverse, beyond which it is too.
 const DRIFT: f64 = 1.2;
 
-/// A case to be timed.
+/// A case to be timed, forward or backward.
 #[derive(Clone)]
 pub struct Subject {
     pub op: &'static dyn Op,
     pub case: Case,
+    pub role: Role,
 }
 
-/// The bench cases whose name, `operator/case`, contains the filter.
+/// The bench cases whose name, `operator/case` or `operator/case backward`, contains the filter.
 pub fn subjects(filter: Option<&str>) -> Vec<Subject> {
     let mut all = all_subjects(filter);
     all.retain(|s| s.case.bench);
@@ -39,15 +41,33 @@ pub fn subjects(filter: Option<&str>) -> Vec<Subject> {
 /// As [`subjects`], with the small cases that conformance looks at.
 pub fn all_subjects(filter: Option<&str>) -> Vec<Subject> {
     ops::all()
-        .flat_map(|op| op.cases().into_iter().map(move |case| Subject { op, case }))
+        .flat_map(|op| op.cases().into_iter().map(move |case| (op, case)))
+        .flat_map(|(op, case)| {
+            [Role::Forward, Role::Vjp].map(|role| Subject {
+                op,
+                case: case.clone(),
+                role,
+            })
+        })
+        .filter(|s| s.role == Role::Forward || s.has_gradient())
         .filter(|s| filter.is_none_or(|f| s.name().contains(f)))
         .collect()
 }
 
 impl Subject {
-    /// `matmul/512`.
+    /// `matmul/512`, `matmul/512 backward`.
     pub fn name(&self) -> String {
-        format!("{}/{}", self.op.signature().name, self.case.label)
+        let (op, case) = (self.op.signature().name, &self.case.label);
+        row_name(op, case, self.role == Role::Vjp)
+    }
+
+    /// Whether a gradient flows to one of its inputs and has to be computed.
+    fn has_gradient(&self) -> bool {
+        let inputs = self.case.inputs.iter().zip(self.op.signature().inputs);
+        let mut inputs = inputs.filter_map(|(spec, input)| Some((spec.as_ref()?, input)));
+        let flows = inputs.any(|(spec, input)| input.differentiable && spec.dtype.is_float());
+        let attrs = self.attrs();
+        flows && attrs.is_ok_and(|a| self.op.vjp_cost(&self.case.metas(), &a).bytes() > 0)
     }
 
     /// Shapes and dtypes of the inputs that are there.
@@ -74,33 +94,20 @@ impl Subject {
             .collect()
     }
 
-    /// The inputs on the device; for a look at the backward pass they need gradients where one flows.
-    pub(super) fn upload_for(&self, device: &Device, role: Role) -> Result<Vec<Option<Tensor>>> {
-        self.upload(device)?
-            .into_iter()
-            .zip(self.op.signature().inputs)
-            .map(|(tensor, input)| match (tensor, role) {
-                (Some(t), Role::Vjp) if input.differentiable && t.dtype().is_float() => {
-                    t.requires_grad().map(Some)
-                }
-                (other, _) => Ok(other),
-            })
-            .collect()
-    }
-
-    /// The entry points of that role that this device can run and that this case could come to use.
-    pub(super) fn candidates(&self, device: &Device, role: Role) -> Vec<Entry> {
+    /// The entry points of its role that this device can run and that this case could come to use.
+    pub(super) fn candidates(&self, device: &Device) -> Vec<Entry> {
         let mut entries = self.op.entries();
-        entries
-            .retain(|e| e.role == role && (e.needs)(device.caps()) && self.op.tries(e, &self.case));
+        entries.retain(|e| {
+            e.role == self.role && (e.needs)(device.caps()) && self.op.tries(e, &self.case)
+        });
         entries
     }
 
     /// What was chosen in check mode since the ledger was cleared, of this role alone.
-    pub(super) fn chosen(&self, device: &Device, role: Role) -> Vec<Choice> {
+    pub(super) fn chosen(&self, device: &Device) -> Vec<Choice> {
         let of_role = |(name, variant): &Choice| {
             let entry = self.op.entry(name, *variant);
-            entry.is_some_and(|e| e.role == role)
+            entry.is_some_and(|e| e.role == self.role)
         };
         Ledger::of(device)
             .chosen()
@@ -113,6 +120,7 @@ impl Subject {
         let (op, case) = (self.op.signature().name, &self.case.label);
         Row {
             detail,
+            backward: self.role == Role::Vjp,
             ..Row::without_time(op, case, self.shapes(), verdict)
         }
     }
@@ -139,67 +147,60 @@ impl Subject {
     fn try_to_measure(&self, device: &Device, ceilings: &Ceilings, budget: &Budget) -> Result<Row> {
         let attrs = self.attrs()?;
         let metas = self.case.metas();
-        let inputs = self.upload(device)?;
-        let references: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-        let outputs = || ops::run(self.op, &references, &attrs);
-        let call = || outputs()?.iter().try_for_each(Tensor::force);
+        let call = Call::new(self, device)?;
         let _ = take_given_way(device);
         // Verifies the entry points that the plan picks; the trial then looks at this very case.
-        call()?;
+        call.once()?;
         device.wait()?;
-        let trial = Trial {
-            op: self.op,
-            case: self.case.clone(),
-            property: match self.case.long_twin {
-                true => Property::Repeat,
-                false => Property::Value,
-            },
-            only: None,
+        let note = match self.check(device)? {
+            Ok(note) => note.map(str::to_string),
+            Err((verdict, detail)) => return Ok(self.empty_row(verdict, Some(detail))),
         };
-        let verdict = match trial.run(device)? {
-            Outcome::Right => RowVerdict::Right,
-            Outcome::Wrong(detail) => {
-                return Ok(self.empty_row(RowVerdict::Wrong, Some(detail)));
-            }
-            Outcome::Skipped(detail) => {
-                return Ok(self.empty_row(RowVerdict::Skipped, Some(detail)));
-            }
-        };
-        let note = self.case.long_twin.then(|| {
-            "the definition takes too long at this size; checked by the verification of its kernels".to_string()
-        });
-        let entries = Ledger::of(device).chosen();
+        let entries = self.entries(device)?;
+        let prepared = call.prepare()?;
         let before = device.stream_stats().n_dispatches;
         device.reset_high_water();
         let held = device.memory().in_use;
-        let results = outputs()?;
-        results.iter().try_for_each(Tensor::force)?;
+        let results = call.results(prepared)?;
         let memory = device.memory();
         let workspace_bytes = memory.high_water.saturating_sub(memory.in_use.max(held));
         drop(results);
         device.wait()?;
         let n_dispatches = device.stream_stats().n_dispatches - before;
+        if n_dispatches == 0 {
+            let reason = "nothing is dispatched: what comes out is a view of what is there";
+            return Ok(self.empty_row(RowVerdict::Skipped, Some(reason.to_string())));
+        }
         let half = Budget {
             max_secs: budget.max_secs / 2.0,
             ..*budget
         };
+        let time = |clock: Clock| {
+            let (prepare, work) = (|| call.prepare(), |prepared| call.work(prepared));
+            clock.time_prepared(device, &half, n_dispatches, prepare, work)
+        };
         let gpu = match Clock::of(device) {
-            Clock::Timestamps => Some(Clock::Timestamps.time(device, &half, n_dispatches, call)?),
+            Clock::Timestamps => Some(time(Clock::Timestamps)?),
             Clock::Wall => None,
         };
-        let wall = Clock::Wall.time(device, &half, n_dispatches, call)?;
-        let cost = self.op.cost(&metas, &attrs);
-        let written: u64 = self.op.infer(&metas, &attrs)?.iter().map(Meta::bytes).sum();
+        let wall = time(Clock::Wall)?;
+        let cost = match self.role {
+            Role::Forward => self.op.cost(&metas, &attrs),
+            Role::Vjp => self.op.vjp_cost(&metas, &attrs),
+        };
         let mut dropped = self.dropped(device);
         dropped.extend(take_given_way(device));
         let timing = gpu.unwrap_or(wall);
         let secs = timing.median;
+        // What was planned is not what runs where a kernel was found wrong or a table has a say; plans are of forward passes.
+        let as_planned = self.role == Role::Forward
+            && dropped.is_empty()
+            && plan_table::fingerprint(device).is_empty();
         let mut row = Row {
             median: Some(secs),
             gpu,
             wall: Some(wall),
-            // What was planned is not what runs where a kernel was found wrong or a table has a say.
-            plan: match dropped.is_empty() && plan_table::fingerprint(device).is_empty() {
+            plan: match as_planned {
                 true => self.op.plan(&metas, &attrs, device.caps()),
                 false => None,
             },
@@ -209,17 +210,62 @@ impl Subject {
                 .collect(),
             dropped,
             n_dispatches,
-            bytes: cost.bytes,
-            written_bytes: written.min(cost.bytes),
+            bytes: cost.bytes(),
+            written_bytes: cost.written_bytes,
             flops: cost.flops,
-            gb_s: Some(cost.bytes as f64 / secs / 1e9),
+            gb_s: Some(cost.bytes() as f64 / secs / 1e9),
             gflop_s: (cost.flops > 0).then(|| cost.flops as f64 / secs / 1e9),
             workspace_bytes,
             noisy: is_noisy(&timing),
-            ..self.empty_row(verdict, note)
+            ..self.empty_row(RowVerdict::Right, note)
         };
         row.rate(ceilings);
         Ok(row)
+    }
+
+    /// Holds the case against its definition, as far as that can be done at its size; a note where it cannot. A backward pass
+    /// is differentiated numerically when its kernels are verified, at a size where that can be done.
+    fn check(
+        &self,
+        device: &Device,
+    ) -> Result<std::result::Result<Option<&str>, (RowVerdict, String)>> {
+        let (property, note) = match (self.role, self.case.long_twin) {
+            (Role::Vjp, _) => return Ok(Ok(None)),
+            (Role::Forward, false) => (Property::Value, None),
+            (Role::Forward, true) => (
+                Property::Repeat,
+                Some(
+                    "the definition takes too long at this size; checked by the verification of its kernels",
+                ),
+            ),
+        };
+        let trial = Trial {
+            op: self.op,
+            case: self.case.clone(),
+            property,
+            only: None,
+        };
+        Ok(match trial.run(device)? {
+            Outcome::Right => Ok(note),
+            Outcome::Wrong(detail) => Err((RowVerdict::Wrong, detail)),
+            Outcome::Skipped(detail) => Err((RowVerdict::Skipped, detail)),
+        })
+    }
+
+    /// The entry points that a call comes to use, those of the parts of a composite included.
+    fn entries(&self, device: &Device) -> Result<Vec<Choice>> {
+        let ledger = Ledger::of(device);
+        ledger.clear();
+        let watched = device.with_mode(Mode {
+            guard: true,
+            ..device.mode()
+        });
+        let call = Call::new(self, &watched)?;
+        let prepared = call.prepare()?;
+        ledger.clear();
+        call.work(prepared)?;
+        device.wait()?;
+        Ok(ledger.chosen())
     }
 
     /// The entry points of the operator that were found wrong here.
@@ -248,25 +294,23 @@ impl Subject {
             verify: false,
             ..options.clone()
         })?;
-        let attrs = self.attrs()?;
-        let inputs = self.upload(&device)?;
-        let references: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
+        let call = Call::new(self, &device)?;
         device.wait()?;
-        let call = || -> Result<f64> {
+        let once = || -> Result<f64> {
+            let prepared = call.prepare()?;
             let begin = Instant::now();
-            let outputs = ops::run(self.op, &references, &attrs)?;
-            outputs.iter().try_for_each(Tensor::force)?;
+            call.work(prepared)?;
             device.wait()?;
             Ok(begin.elapsed().as_secs_f64())
         };
-        let first = call()?;
+        let first = once()?;
         let budget = Budget {
             min_samples: 3,
             min_secs: 0.0,
             max_samples: 3,
             ..Budget::default()
         };
-        Ok((first - sample(&budget, call)?.median).max(0.0))
+        Ok((first - sample(&budget, once)?.median).max(0.0))
     }
 }
 
@@ -401,5 +445,11 @@ mod tests {
             .filter(|name| with.iter().all(|s| s.op.signature().name != *name))
             .collect();
         assert_eq!(without, Vec::<&str>::new());
+        let backward = |op: &str| {
+            let of_op = with.iter().filter(|s| s.op.signature().name == op);
+            of_op.filter(|s| s.role == Role::Vjp).count()
+        };
+        assert!(backward("matmul") > 0 && backward("gelu") == 1);
+        assert_eq!([backward("argmax"), backward("adam_step")], [0, 0]);
     }
 }

@@ -3,17 +3,16 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use crate::bench::call::Call;
 use crate::bench::clock::Clock;
 use crate::bench::report::{Environment, Health, Ladder, Machine, Rung};
 use crate::bench::rows::{Subject, entry_name};
 use crate::bench::statistics::{Budget, Samples};
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Mode};
-use crate::ops;
 use crate::ops::launch::{self, Ledger};
-use crate::ops::op::{Attrs, Entry, Role};
+use crate::ops::op::{Entry, Role};
 use crate::ops::plan_table::Choice;
-use crate::tensor::Tensor;
 use crate::verdict::has_spoiled;
 
 /// A rung that takes so many times as long as the chosen one after [`FEWEST`] samples is timed no further.
@@ -42,7 +41,7 @@ pub enum Event<'a> {
     Ladder(&'a Ladder),
 }
 
-/// Measures all rungs of each subject that has several, forward and backward. `tell` may end the run early.
+/// Measures all rungs of each subject that has several. `tell` may end the run early.
 ///
 /// A device that is lost ends it too: [`Health::lost`] says why and [`Health::missing`] which subjects are not there.
 pub fn run(
@@ -58,26 +57,24 @@ pub fn run(
         ..Machine::default()
     };
     let n = subjects.len();
-    'subjects: for (i, subject) in subjects.iter().enumerate() {
+    for (i, subject) in subjects.iter().enumerate() {
         let name = &subject.name();
         if tell(Event::Measuring { name, i, n }).is_break() {
             break;
         }
-        for role in [Role::Forward, Role::Vjp] {
-            match ladder(device, subject, role, settings) {
-                Ok(None) => {}
-                Ok(Some(ladder)) => {
-                    let going = tell(Event::Ladder(&ladder));
-                    machine.ladders.push(ladder);
-                    if going.is_break() {
-                        break 'subjects;
-                    }
+        match ladder(device, subject, settings) {
+            Ok(None) => {}
+            Ok(Some(ladder)) => {
+                let going = tell(Event::Ladder(&ladder));
+                machine.ladders.push(ladder);
+                if going.is_break() {
+                    break;
                 }
-                Err(error) => {
-                    machine.health.lost = Some(error.to_string());
-                    machine.health.missing = subjects[i..].iter().map(Subject::name).collect();
-                    break 'subjects;
-                }
+            }
+            Err(error) => {
+                machine.health.lost = Some(error.to_string());
+                machine.health.missing = subjects[i..].iter().map(Subject::name).collect();
+                break;
             }
         }
     }
@@ -90,16 +87,11 @@ pub fn run(
     Ok(machine)
 }
 
-/// All rungs of a role; `None` if there are not several to choose from.
+/// All rungs of a subject; `None` if there are not several to choose from.
 ///
 /// Errors: [`Error::DeviceLost`] alone; whatever else goes wrong is the ladder's detail.
-pub fn ladder(
-    device: &Device,
-    subject: &Subject,
-    role: Role,
-    settings: &Settings,
-) -> Result<Option<Ladder>> {
-    let entries = subject.candidates(device, role);
+pub fn ladder(device: &Device, subject: &Subject, settings: &Settings) -> Result<Option<Ladder>> {
+    let entries = subject.candidates(device);
     if entries.len() < 2 {
         return Ok(None);
     }
@@ -108,7 +100,7 @@ pub fn ladder(
         op: subject.op.signature().name.to_string(),
         case: subject.case.label.clone(),
         shapes: subject.shapes(),
-        role: match role {
+        role: match subject.role {
             Role::Forward => "forward",
             Role::Vjp => "backward",
         }
@@ -117,7 +109,7 @@ pub fn ladder(
         rungs: Vec::new(),
         detail: None,
     };
-    let climb = Climb::new(device, subject, role, settings)?;
+    let climb = Climb::new(device, subject, settings);
     match climb.rungs(&entries) {
         Ok(rungs) if rungs.len() < 2 => Ok(None),
         Ok(rungs) => Ok(Some(Ladder { rungs, ..empty })),
@@ -133,10 +125,8 @@ pub fn ladder(
 pub(super) struct Climb<'a> {
     device: &'a Device,
     subject: &'a Subject,
-    role: Role,
     settings: &'a Settings,
     clock: Clock,
-    attrs: Attrs,
 }
 
 /// A rung that is timed.
@@ -144,26 +134,19 @@ pub(super) struct Runner {
     /// Its place among the rungs; the chosen one has place 0.
     pub place: usize,
     device: Device,
-    inputs: Vec<Option<Tensor>>,
+    call: Call,
     pub samples: Samples,
     spent: f64,
 }
 
 impl<'a> Climb<'a> {
-    pub fn new(
-        device: &'a Device,
-        subject: &'a Subject,
-        role: Role,
-        settings: &'a Settings,
-    ) -> Result<Self> {
-        Ok(Climb {
+    pub fn new(device: &'a Device, subject: &'a Subject, settings: &'a Settings) -> Self {
+        Climb {
             device,
             subject,
-            role,
             settings,
             clock: Clock::of(device),
-            attrs: subject.attrs()?,
-        })
+        }
     }
 
     fn rungs(&self, entries: &[Entry]) -> Result<Vec<Rung>> {
@@ -253,10 +236,9 @@ impl<'a> Climb<'a> {
     pub fn choices(&self, only: Option<Choice>) -> Result<Vec<Choice>> {
         let device = self.handle(only, true, only.is_none());
         Ledger::of(self.device).clear();
-        let inputs = self.subject.upload_for(&device, self.role)?;
-        self.forward(&inputs)?.work(self.role)?;
+        Call::new(self.subject, &device)?.once()?;
         device.wait()?;
-        Ok(self.subject.chosen(self.device, self.role))
+        Ok(self.subject.chosen(self.device))
     }
 
     /// Makes a runner; or says how many seconds a call takes, where that is longer than `limit`.
@@ -267,11 +249,11 @@ impl<'a> Climb<'a> {
         limit: f64,
     ) -> Result<std::result::Result<Runner, f64>> {
         let device = self.handle(only, false, false);
-        let inputs = self.subject.upload_for(&device, self.role)?;
+        let call = Call::new(self.subject, &device)?;
         let runner = Runner {
             place,
             device,
-            inputs,
+            call,
             samples: Samples::default(),
             spent: 0.0,
         };
@@ -287,28 +269,11 @@ impl<'a> Climb<'a> {
         })
     }
 
-    fn forward(&self, inputs: &[Option<Tensor>]) -> Result<Forward> {
-        let references: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-        Ok(Forward {
-            outputs: ops::run(self.subject.op, &references, &self.attrs)?,
-            inputs: inputs.to_vec(),
-        })
-    }
-
-    /// One sample: of the forward pass, or of the backward pass after a forward pass that has been waited for.
+    /// One sample.
     pub fn once(&self, runner: &Runner) -> Result<f64> {
-        match self.role {
-            Role::Forward => self.clock.sample(&runner.device, || {
-                self.forward(&runner.inputs)?.work(Role::Forward)
-            }),
-            Role::Vjp => {
-                let forward = self.forward(&runner.inputs)?;
-                forward.work(Role::Forward)?;
-                runner.device.wait()?;
-                self.clock
-                    .sample(&runner.device, || forward.work(Role::Vjp))
-            }
-        }
+        let prepared = runner.call.prepare()?;
+        self.clock
+            .sample(&runner.device, || runner.call.work(prepared))
     }
 
     /// One sample of each in turn, until each has enough, or is hopeless beside the chosen one.
@@ -357,26 +322,5 @@ impl<'a> Climb<'a> {
             let ratio = chosen.and_then(|chosen| chosen.samples.over(&runner.samples));
             rung.chosen_over_this = ratio.filter(|r| r.is_sound());
         }
-    }
-}
-
-/// A forward pass that has been recorded.
-struct Forward {
-    outputs: Vec<Tensor>,
-    inputs: Vec<Option<Tensor>>,
-}
-
-impl Forward {
-    /// Runs what is pending of the forward pass, or the backward pass.
-    fn work(&self, role: Role) -> Result<()> {
-        let first = &self.outputs[0];
-        if role == Role::Forward || !first.has_grad() {
-            return self.outputs.iter().try_for_each(Tensor::force);
-        }
-        let gradients = first.backward_from(&first.detach())?;
-        let inputs = self.inputs.iter().flatten();
-        inputs
-            .filter_map(|input| gradients.get(input))
-            .try_for_each(Tensor::force)
     }
 }

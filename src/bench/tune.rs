@@ -9,7 +9,6 @@ use crate::bench::statistics::Budget;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::ops::launch::{self, Ledger};
-use crate::ops::op::Role;
 use crate::ops::plan_table::{Choice, Kind, PlanTable, Preference};
 
 /// How much slower than an entry point the built-in plan must be for that to go into the table: less may be noise.
@@ -60,22 +59,19 @@ pub fn tune(
         let name = &subject.name();
         let n = subjects.len();
         tell(Event::Trying { name, i, n });
-        for role in [Role::Forward, Role::Vjp] {
-            let trial = Trial {
-                device,
-                subject,
-                role,
-                time_is_up: &|| begin.elapsed() >= limit,
-            };
-            match trial.run(&mut table, tell) {
-                Ok(true) => {}
-                Ok(false) => {
-                    tell(Event::OutOfTime { left: n - i });
-                    return Ok(table);
-                }
-                Err(lost @ Error::DeviceLost { .. }) => return Err(lost),
-                Err(error) => log::warn!("{name} is left to the built-in plan: {error}"),
+        let trial = Trial {
+            device,
+            subject,
+            time_is_up: &|| begin.elapsed() >= limit,
+        };
+        match trial.run(&mut table, tell) {
+            Ok(true) => {}
+            Ok(false) => {
+                tell(Event::OutOfTime { left: n - i });
+                break;
             }
+            Err(lost @ Error::DeviceLost { .. }) => return Err(lost),
+            Err(error) => log::warn!("{name} is left to the built-in plan: {error}"),
         }
     }
     Ok(table)
@@ -84,7 +80,6 @@ pub fn tune(
 struct Trial<'a> {
     device: &'a Device,
     subject: &'a Subject,
-    role: Role,
     time_is_up: &'a dyn Fn() -> bool,
 }
 
@@ -92,7 +87,7 @@ impl Trial<'_> {
     /// `false` if time ran out before all alternatives were known: the plan is then left as it is.
     fn run(&self, table: &mut PlanTable, tell: &mut dyn FnMut(Event<'_>)) -> Result<bool> {
         let (op, device) = (self.subject.op, self.device);
-        let entries = self.subject.candidates(device, self.role);
+        let entries = self.subject.candidates(device);
         if entries.len() < 2 {
             return Ok(true);
         }
@@ -104,7 +99,7 @@ impl Trial<'_> {
             limit: f64::INFINITY,
             margin: GAIN,
         };
-        let climb = Climb::new(device, self.subject, self.role, &settings)?;
+        let climb = Climb::new(device, self.subject, &settings);
         let planned = climb.choices(None)?;
         let kinds = Ledger::of(device).kinds();
         // Nothing asks the table in this call, so nothing could be said to it.

@@ -65,6 +65,16 @@ pub trait Op: Sync {
     /// Work that no implementation can avoid.
     fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost;
 
+    /// Work that no backward pass can avoid. By itself, the upstream gradients read and the gradients written once each:
+    /// what a gradient reads beside that, and what it computes, only the operator knows.
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        Cost::vjp(
+            self.signature(),
+            inputs,
+            &self.infer(inputs, attrs).unwrap_or_default(),
+        )
+    }
+
     /// The scalar function behind an elementwise operator, which is what gets fused.
     fn elementwise(&'static self) -> Option<&'static Elementwise> {
         None
@@ -728,10 +738,11 @@ impl Case {
     }
 }
 
-/// Compulsory work of a call: every input read and every output written once.
+/// Compulsory work of a call: what it needs is read and what it makes is written once.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Cost {
-    pub bytes: u64,
+    pub read_bytes: u64,
+    pub written_bytes: u64,
     pub flops: u64,
 }
 
@@ -739,13 +750,39 @@ impl Cost {
     /// Inputs and outputs once each, and `flops`.
     pub fn streaming(inputs: &[Option<Meta>], outputs: &[Meta], flops: u64) -> Self {
         Cost {
-            bytes: inputs
-                .iter()
-                .flatten()
-                .chain(outputs)
-                .map(Meta::bytes)
-                .sum(),
+            read_bytes: inputs.iter().flatten().map(Meta::bytes).sum(),
+            written_bytes: outputs.iter().map(Meta::bytes).sum(),
             flops,
         }
+    }
+
+    /// Upstream gradients and gradients once each.
+    pub fn vjp(signature: &Signature, inputs: &[Option<Meta>], outputs: &[Meta]) -> Self {
+        let bytes_of_floats = |metas: &mut dyn Iterator<Item = &Meta>| {
+            metas.filter(|m| m.dtype.is_float()).map(Meta::bytes).sum()
+        };
+        let inputs = inputs.iter().zip(signature.inputs);
+        let inputs = inputs.filter(|(_, input)| input.differentiable);
+        Cost {
+            read_bytes: bytes_of_floats(&mut outputs.iter()),
+            written_bytes: bytes_of_floats(&mut inputs.filter_map(|(meta, _)| meta.as_ref())),
+            flops: 0,
+        }
+    }
+
+    /// With these read as well.
+    pub fn reading<'a>(mut self, metas: impl IntoIterator<Item = &'a Meta>) -> Self {
+        self.read_bytes += metas.into_iter().map(Meta::bytes).sum::<u64>();
+        self
+    }
+
+    /// With so many operations.
+    pub fn computing(mut self, flops: u64) -> Self {
+        self.flops = flops;
+        self
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.read_bytes + self.written_bytes
     }
 }

@@ -76,7 +76,7 @@ fn ceiling_bar(svg: &mut Svg, row: &Row, top: f64) {
         _ => format!("{} {}", row.name(), row.shapes),
     };
     svg.push(format_args!("<g><title>{}</title>", escape(&hint)));
-    svg.text(0.0, base, "", &cut(&row.case, N_LETTERS));
+    svg.text(0.0, base, "", &cut(&row.title(), N_LETTERS));
     let x = Scale {
         low: 0.0,
         high: 100.0,
@@ -144,7 +144,7 @@ pub fn beside_the_first(groups: &[Group], machines: &[Who]) -> Option<String> {
         let mut svg = Svg::new();
         let mut top = 0.0;
         for case in &members {
-            svg.text(0.0, top + 14.0, "", &cut(&case.row.case, N_LETTERS));
+            svg.text(0.0, top + 14.0, "", &cut(&case.row.title(), N_LETTERS));
             for (m, ratio) in &case.ratios {
                 ratio_bar(&mut svg, &case.row.name(), &machines[*m], *ratio, &x, top);
                 top += 15.0;

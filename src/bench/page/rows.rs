@@ -118,7 +118,7 @@ fn kernel(row: &Row) -> Cell {
     let name = format!(
         "<span><b>{}</b>/<wbr>{}</span>",
         escape(&row.op),
-        escape(&row.case)
+        escape(&row.title())
     );
     Cell::markup(name, &row.name())
         .below(&format!("<code>{}</code>", escape(&row.shapes)))

@@ -557,6 +557,14 @@ impl Op for WindowAttentionOp {
         Cost::streaming(inputs, &outputs, flops as u64)
     }
 
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        // The weights again, and two products for each of the two that gave values and weights.
+        Cost::vjp(self.signature(), inputs, &outputs)
+            .reading(&inputs[0])
+            .computing(5 * self.cost(inputs, attrs).flops / 2)
+    }
+
     fn refusals(&self) -> Vec<(&'static str, Case)> {
         let good = || case("refused", [1, 4, 4], [2, 4], [2, 2], [1, 1], 1.0);
         let ints = |name: &str, numbers: &[i64]| good().attr(name, numbers);

@@ -654,6 +654,28 @@ impl Op for Elementwise {
         Cost::streaming(inputs, &outputs, self.flops * n as u64)
     }
 
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        let bytes = |meta: Option<&Meta>| meta.map_or(0, Meta::bytes);
+        let mut cost = Cost::default();
+        let mut looked_at = vec![false; inputs.len() + 2];
+        for (i, input) in inputs.iter().enumerate() {
+            let variant = Variant::Derivative(i as u8);
+            // An upstream gradient that is handed on moves nothing.
+            if self.function.differentiable[i] && !self.function.hands_on(variant) {
+                cost.written_bytes += bytes(input.as_ref());
+                let uses = self.function.uses(variant);
+                looked_at.iter_mut().zip(uses).for_each(|(l, u)| *l |= u);
+            }
+        }
+        // Inputs, the result or the inputs that it is computed from again, the upstream gradient.
+        let all = inputs.iter().map(Option::as_ref);
+        let all = all.chain([outputs.first(), outputs.first()]);
+        let read = all.zip(looked_at).filter(|(_, looked_at)| *looked_at);
+        cost.read_bytes = read.map(|(meta, _)| bytes(meta)).sum();
+        cost
+    }
+
     fn elementwise(&'static self) -> Option<&'static Elementwise> {
         Some(self)
     }

@@ -409,7 +409,8 @@ impl Op for Gather {
         let index = inputs.get(1).copied().flatten().map_or(0, |m| m.bytes());
         let moved: u64 = outputs.iter().map(Meta::bytes).sum();
         Cost {
-            bytes: index + 2 * moved,
+            read_bytes: index + moved,
+            written_bytes: moved,
             flops: 0,
         }
     }

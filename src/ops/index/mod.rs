@@ -172,7 +172,8 @@ impl Op for Movement {
             .map(Meta::bytes)
             .sum();
         Cost {
-            bytes: 2 * written,
+            read_bytes: written,
+            written_bytes: written,
             flops: 0,
         }
     }

@@ -956,6 +956,14 @@ impl Op for Matmul {
         Cost::streaming(inputs, &outputs, 2 * (n * inner) as u64)
     }
 
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        // A product for each factor, each with the other one.
+        Cost::vjp(self.signature(), inputs, &outputs)
+            .reading(inputs.iter().take(2).flatten())
+            .computing(2 * self.cost(inputs, attrs).flops)
+    }
+
     fn refusals(&self) -> Vec<(&'static str, Case)> {
         let domain = Domain::Constant(1.0);
         let case = |a: &[usize], b: &[usize]| Case::new("refused").f32(a, domain).f32(b, domain);

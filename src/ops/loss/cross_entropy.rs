@@ -540,6 +540,11 @@ impl Op for Operator {
         Cost::streaming(inputs, &outputs, 15 * n as u64)
     }
 
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        Cost::vjp(self.signature(), inputs, &outputs).reading(inputs.iter().take(2).flatten())
+    }
+
     fn refusals(&self) -> Vec<(&'static str, Case)> {
         let one = Domain::Constant(1.0);
         let case = |x: &[usize], target: &[usize]| {

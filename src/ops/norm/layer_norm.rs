@@ -447,6 +447,11 @@ impl Op for LayerNorm {
         Cost::streaming(inputs, &outputs, 8 * n as u64)
     }
 
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        Cost::vjp(self.signature(), inputs, &outputs).reading(&inputs[0])
+    }
+
     fn refusals(&self) -> Vec<(&'static str, Case)> {
         let case = |x: &[usize], w: &[usize], b: &[usize]| {
             let domain = Domain::Constant(1.0);

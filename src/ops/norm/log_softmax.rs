@@ -266,6 +266,11 @@ impl Op for LogSoftmax {
         Cost::streaming(inputs, &outputs, 5 * n as u64)
     }
 
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        Cost::vjp(self.signature(), inputs, &outputs).reading(&outputs)
+    }
+
     fn refusals(&self) -> Vec<(&'static str, Case)> {
         vec![
             (

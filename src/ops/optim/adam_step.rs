@@ -320,7 +320,8 @@ impl Op for Operator {
     fn cost(&self, inputs: &[Option<Meta>], _: &Attrs) -> Cost {
         let x = inputs[0].expect("check_inputs saw it");
         Cost {
-            bytes: 7 * x.bytes(),
+            read_bytes: 4 * x.bytes(),
+            written_bytes: 3 * x.bytes(),
             flops: 14 * x.shape.numel() as u64,
         }
     }

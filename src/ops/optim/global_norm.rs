@@ -247,7 +247,8 @@ impl Op for Operator {
             .map(|m| m.shape.numel() as u64)
             .sum();
         Cost {
-            bytes: 4 * n + 16,
+            read_bytes: 4 * n,
+            written_bytes: 16,
             flops: 2 * n,
         }
     }

@@ -325,7 +325,8 @@ impl Op for Operator {
         let x = inputs[0].expect("check_inputs saw it");
         let reads = 2 + u64::from(inputs[2].is_some());
         Cost {
-            bytes: (reads + 2) * x.bytes(),
+            read_bytes: reads * x.bytes(),
+            written_bytes: 2 * x.bytes(),
             flops: 8 * x.shape.numel() as u64,
         }
     }

@@ -90,4 +90,5 @@ pub static LOGSUMEXP: Composite = Composite {
         cases
     },
     flops: 12,
+    gradient_reads_x: true,
 };

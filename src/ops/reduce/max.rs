@@ -262,6 +262,13 @@ impl Op for Max {
         Cost::streaming(inputs, &outputs, n as u64)
     }
 
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        Cost::vjp(self.signature(), inputs, &outputs)
+            .reading(&inputs[0])
+            .reading(&outputs)
+    }
+
     fn refusals(&self) -> Vec<(&'static str, Case)> {
         reduce::refusals_with_empty()
     }

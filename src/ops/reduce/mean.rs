@@ -69,4 +69,5 @@ pub static MEAN: Composite = Composite {
         cases
     },
     flops: 1,
+    gradient_reads_x: false,
 };

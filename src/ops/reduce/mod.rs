@@ -477,6 +477,8 @@ pub struct Composite {
     pub tolerance: fn(&Array, usize, &Attrs) -> Tolerance,
     pub cases: fn() -> Vec<Case>,
     pub flops: u64,
+    /// Whether the gradient looks at the input. Where it does not, it is a view of what is as small as the result.
+    pub gradient_reads_x: bool,
 }
 
 impl Op for Composite {
@@ -524,6 +526,14 @@ impl Op for Composite {
         let outputs = self.infer(inputs, attrs).unwrap_or_default();
         let n: usize = inputs.iter().flatten().map(|m| m.shape.numel()).sum();
         Cost::streaming(inputs, &outputs, self.flops * n as u64)
+    }
+
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        match self.gradient_reads_x {
+            true => Cost::vjp(self.signature, inputs, &outputs).reading(&inputs[0]),
+            false => Cost::default(),
+        }
     }
 
     fn refusals(&self) -> Vec<(&'static str, Case)> {

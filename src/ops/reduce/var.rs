@@ -120,4 +120,5 @@ pub static VAR: Composite = Composite {
         cases
     },
     flops: 5,
+    gradient_reads_x: true,
 };

@@ -338,7 +338,7 @@ impl Planned {
             inputs,
             outputs,
             attrs,
-            bytes: cost.bytes,
+            bytes: cost.bytes(),
             flops: cost.flops,
             names: signature,
         })
