@@ -508,7 +508,7 @@ fn kernels(body: &mut String, machines: &[Machine], who: &[Who], groups: &[Group
         if let Some(bars) = bars::of_ceiling(machine) {
             let note = format!(
                 "<p class=\"note\">Percent of what the ceilings allow for the case's compulsory bytes and \
-                 operations, coloured by what bounds it: {} A case above 100 % has a ceiling that was measured too \
+                 operations, coloured by what bounds it: {} An arrow is the backward pass. A case above 100 % has a ceiling that was measured too \
                  low, or work that is counted too high.</p>\n",
                 bound_legend()
             );

@@ -15,6 +15,14 @@ const LINE: f64 = 19.0;
 /// Letters of a name that fit beside its bar.
 const N_LETTERS: usize = 22;
 
+/// Short, so that what tells two rows apart is not cut off.
+fn name_of(row: &Row) -> String {
+    match row.backward {
+        true => format!("← {}", row.case),
+        false => row.case.clone(),
+    }
+}
+
 /// Rows of one operator, one after the other.
 fn by_op<'a, T>(items: &'a [T], op: impl Fn(&T) -> &str + 'a) -> Vec<(String, Vec<&'a T>)> {
     let mut groups: Vec<(String, Vec<&T>)> = Vec::new();
@@ -76,7 +84,7 @@ fn ceiling_bar(svg: &mut Svg, row: &Row, top: f64) {
         _ => format!("{} {}", row.name(), row.shapes),
     };
     svg.push(format_args!("<g><title>{}</title>", escape(&hint)));
-    svg.text(0.0, base, "", &cut(&row.title(), N_LETTERS));
+    svg.text(0.0, base, "", &cut(&name_of(row), N_LETTERS));
     let x = Scale {
         low: 0.0,
         high: 100.0,
@@ -144,7 +152,7 @@ pub fn beside_the_first(groups: &[Group], machines: &[Who]) -> Option<String> {
         let mut svg = Svg::new();
         let mut top = 0.0;
         for case in &members {
-            svg.text(0.0, top + 14.0, "", &cut(&case.row.title(), N_LETTERS));
+            svg.text(0.0, top + 14.0, "", &cut(&name_of(case.row), N_LETTERS));
             for (m, ratio) in &case.ratios {
                 ratio_bar(&mut svg, &case.row.name(), &machines[*m], *ratio, &x, top);
                 top += 15.0;
