@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::fuse::{cast, contiguous};
-use crate::gpu::{Caps, Device, Source};
+use crate::gpu::{Caps, Device, DeviceClass, Source};
 use crate::ops::launch;
 use crate::ops::norm::{self, aligned, groups, ladder};
 use crate::ops::op::{
@@ -190,6 +190,11 @@ fn input_gradient(x: &Tensor, weight: &Tensor, dy: &Tensor, stats: &Tensor) -> R
 /// Rows that one invocation sums for one column. 64 is a block of `sum`, which adds the partial sums.
 const PART: usize = 64;
 
+/// Longest rows whose parameters' gradients are summed by quads on a software driver. By elements and by quads, on lavapipe:
+/// [8192, 32] .68 and .35 ms, [2048, 128] .71 and .37, [4096, 256] 2.4 and 1.8, but [4096, 512] 4.7 and 6.2, [4096, 768] 7.3
+/// and 9.5: there each row is another page.
+const QUADS_UP_TO: usize = 256;
+
 /// The gradients of weight and bias in f32, from one kernel of partial sums and `sum` over the parts.
 fn parameter_gradients(
     x: &Tensor,
@@ -212,9 +217,13 @@ fn parameter_gradients(
         stats_offset: stats.layout().offset as u32,
         out_offset: partials.layout().offset as u32,
     };
+    let mut candidates = vec![("layer_norm_vjp_parameters", 0)];
+    if device.caps().class == DeviceClass::Cpu && cols <= QUADS_UP_TO && aligned(cols, &[x, dy]) {
+        candidates.insert(0, ("layer_norm_vjp_parameters_vec4", 0));
+    }
     run(
         device,
-        vec![("layer_norm_vjp_parameters", 0)],
+        candidates,
         n_parts * cols,
         &[x, dy, stats],
         &[&partials],
@@ -230,6 +239,10 @@ fn source(entry: &str) -> Source {
         "layer_norm_vjp_parameters" => Source::file(
             "norm/layer_norm_vjp_parameters",
             include_str!("../../../shaders/norm/layer_norm_vjp_parameters.wgsl"),
+        ),
+        "layer_norm_vjp_parameters_vec4" => Source::file(
+            "norm/layer_norm_vjp_parameters_vec4",
+            include_str!("../../../shaders/norm/layer_norm_vjp_parameters_vec4.wgsl"),
         ),
         "layer_norm_vec4" => Source::file(
             "norm/layer_norm_vec4",
@@ -333,6 +346,7 @@ impl Op for LayerNorm {
             entry("layer_norm_vjp_vec4", Role::Vjp, "vec4"),
             entry("layer_norm_vjp_workgroup", Role::Vjp, "workgroup"),
             entry("layer_norm_vjp_parameters", Role::Vjp, "naive"),
+            entry("layer_norm_vjp_parameters_vec4", Role::Vjp, "vec4"),
         ]
     }
 

@@ -110,7 +110,7 @@ fn steps(entry: &str, cols: usize) -> usize {
 /// Whether conformance should try the entry point on rows of `cols` elements.
 fn tries(entry: &Entry, cols: usize) -> bool {
     // The parameters' gradients are sums of few rows each.
-    entry.name().ends_with("_parameters") || steps(entry.name(), cols) <= MOST_STEPS
+    entry.name().contains("_parameters") || steps(entry.name(), cols) <= MOST_STEPS
 }
 
 /// Whether rows of `cols` elements in these tensors can be read by quads.
@@ -120,12 +120,15 @@ fn aligned(cols: usize, tensors: &[&Tensor]) -> bool {
 
 /// Workgroups for `rows` rows with the chosen entry point.
 fn groups(entry: &str, rows: usize) -> u64 {
-    if entry.ends_with("_workgroup") {
-        rows as u64
-    } else if entry == "layer_norm_vec4" {
-        (rows as u64).div_ceil(2 * WORKGROUP)
-    } else {
-        (rows as u64).div_ceil(WORKGROUP)
+    let per_invocation = match entry {
+        "layer_norm_vec4" => 2,
+        // Columns, here.
+        "layer_norm_vjp_parameters_vec4" => 4,
+        _ => 1,
+    };
+    match entry.ends_with("_workgroup") {
+        true => rows as u64,
+        false => (rows as u64).div_ceil(per_invocation * WORKGROUP),
     }
 }
 
