@@ -9,10 +9,14 @@ struct Params {
     lengths: array<vec4<u32>, 2>,
     x_strides: array<vec4<u32>, 2>,
     y_strides: array<vec4<u32>, 2>,
+    n_axes: u32,
     n: u32,
     x_offset: u32,
     y_offset: u32,
+    lanes: u32,
+    quads: u32,
     padding0: u32,
+    padding1: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<Elem>;
@@ -32,10 +36,15 @@ fn concat(
     var from_x = params.x_offset;
     var to_y = params.y_offset;
     var rest = i;
-    for (var axis = 0u; axis < 6u; axis++) {
+    for (var axis = 0u; axis < params.n_axes; axis++) {
         let length = params.lengths[axis / 4u][axis % 4u];
-        let coordinate = rest % length;
-        rest = rest / length;
+        var coordinate = rest;
+        // Divisions cost most here; the outermost axis needs none.
+        if axis + 1u < params.n_axes {
+            let beyond = rest / length;
+            coordinate = rest - beyond * length;
+            rest = beyond;
+        }
         from_x += coordinate * params.x_strides[axis / 4u][axis % 4u];
         to_y += coordinate * params.y_strides[axis / 4u][axis % 4u];
     }

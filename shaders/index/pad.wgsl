@@ -10,14 +10,14 @@ struct Params {
     x_lengths: array<vec4<u32>, 2>,
     x_strides: array<vec4<u32>, 2>,
     before: array<vec4<u32>, 2>,
+    n_axes: u32,
     n: u32,
     axis: u32,
     step: u32,
     fill: u32,
     x_offset: u32,
     y_offset: u32,
-    padding0: u32,
-    padding1: u32,
+    lanes: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<Elem>;
@@ -37,16 +37,26 @@ fn pad(
     var place = params.x_offset;
     var inside = true;
     var rest = i;
-    for (var axis = 0u; axis < 6u; axis++) {
+    for (var axis = 0u; axis < params.n_axes; axis++) {
         let length = params.lengths[axis / 4u][axis % 4u];
+        var at = rest;
+        // Divisions cost most here; the outermost axis needs none.
+        if axis + 1u < params.n_axes {
+            let beyond = rest / length;
+            at = rest - beyond * length;
+            rest = beyond;
+        }
         // Before the start this wraps around to a number beyond every length.
-        let distance = rest % length - params.before[axis / 4u][axis % 4u];
-        let step = select(1u, params.step, axis == params.axis);
-        let coordinate = distance / step;
-        inside = inside && distance % step == 0u && coordinate < params.x_lengths[axis / 4u][axis % 4u];
-        inside = inside && rest % length >= params.before[axis / 4u][axis % 4u];
+        var coordinate = at - params.before[axis / 4u][axis % 4u];
+        if params.step > 1u && axis == params.axis {
+            let distance = coordinate;
+            coordinate = distance / params.step;
+            inside = inside && distance == coordinate * params.step;
+            // After division what wrapped around may be within the length again.
+            inside = inside && at >= params.before[axis / 4u][axis % 4u];
+        }
+        inside = inside && coordinate < params.x_lengths[axis / 4u][axis % 4u];
         place += coordinate * params.x_strides[axis / 4u][axis % 4u];
-        rest = rest / length;
     }
     if inside {
         y[params.y_offset + i] = x[place];

@@ -5,13 +5,13 @@
 use crate::error::{Error, Result};
 use crate::fuse::cast;
 use crate::gpu::Source;
-use crate::ops::index::{self, Movement, WORKGROUP, by_axis, given, strides};
+use crate::ops::index::{self, Movement, WORKGROUP, given};
 use crate::ops::launch;
 use crate::ops::op::{
     ANY, Array, AttrDefault, AttrSpec, Case, Domain, Input, Meta, Signature, same_device,
 };
 use crate::tape;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Layout, Tensor};
 
 impl Tensor {
     /// The tensors one after the other along an axis.
@@ -67,48 +67,90 @@ impl Tensor {
     }
 }
 
+/// Elements that are copied together.
+const QUAD: usize = 4;
+
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 struct Params {
     lengths: [u32; 8],
     x_strides: [u32; 8],
     y_strides: [u32; 8],
+    n_axes: u32,
+    /// Invocations.
     n: u32,
     x_offset: u32,
     y_offset: u32,
-    padding: u32,
+    /// Invocations that share a row, and quads of a row; 1 and 1 where elements are copied one by one.
+    lanes: u32,
+    quads: u32,
+    padding: [u32; 2],
 }
 
-/// Copies `x` into the part of `y` that `part` describes.
-fn copy(x: &Tensor, y: &Tensor, part: crate::tensor::Layout) -> Result<()> {
+/// Copies `x` into the part of `y` that `part` describes: by quads where rows of both are made of them.
+fn copy(x: &Tensor, y: &Tensor, part: Layout) -> Result<()> {
     let device = x.device();
     x.buffer()?;
     let elem = x.dtype().elem();
-    launch::choose(&CONCAT, device, elem, &[("concat", 0)])?;
+    let mut axes = index::walk(x.shape(), [x.layout().strides(), part.strides()]);
+    let offsets = [x.layout().offset, part.offset];
+    let in_quads = |numbers: [usize; 2]| numbers.iter().all(|n| n.is_multiple_of(QUAD));
+    let row = axes.first().filter(|(n, strides)| {
+        n.is_multiple_of(QUAD)
+            && *strides == [1, 1]
+            && in_quads(offsets)
+            && axes[1..].iter().all(|(_, strides)| in_quads(*strides))
+    });
+    let row = row.map(|(n, _)| n / QUAD);
+    let candidates: &[(&'static str, u32)] = match row {
+        Some(_) => &[("concat_quads", 0), ("concat", 0)],
+        None => &[("concat", 0)],
+    };
+    let chosen = launch::choose(&CONCAT, device, elem, candidates)?;
+    let (entry, _) = candidates[chosen];
+    let (unit, quads) = match row {
+        Some(quads) if entry == "concat_quads" => {
+            axes.remove(0);
+            (QUAD, quads)
+        }
+        _ => (1, 1),
+    };
+    let lanes = index::lanes(device.caps().class, quads);
+    let n = x.numel() / unit / quads * lanes;
+    let strides = |of: usize| index::words(axes.iter().map(|(_, s)| s[of] / unit), 0);
     let params = Params {
-        lengths: by_axis(x.shape(), 1),
-        x_strides: strides(x.layout()),
-        y_strides: strides(&part),
-        n: x.numel() as u32,
-        x_offset: x.layout().offset as u32,
-        y_offset: part.offset as u32,
-        padding: 0,
+        lengths: index::words(axes.iter().map(|(n, _)| *n), 1),
+        x_strides: strides(0),
+        y_strides: strides(1),
+        n_axes: axes.len() as u32,
+        n: n as u32,
+        x_offset: (offsets[0] / unit) as u32,
+        y_offset: (offsets[1] / unit) as u32,
+        lanes: lanes as u32,
+        quads: quads as u32,
+        padding: [0; 2],
     };
     launch::dispatch(
         device,
-        &index::kernel(source(), "concat", elem),
+        &index::kernel(source(entry), entry, elem),
         &[x],
         &[y],
         &params,
-        (x.numel() as u64).div_ceil(WORKGROUP),
+        (n as u64).div_ceil(WORKGROUP),
     )
 }
 
-fn source() -> Source {
-    Source::file(
-        "index/concat",
-        include_str!("../../../shaders/index/concat.wgsl"),
-    )
+fn source(entry: &str) -> Source {
+    match entry {
+        "concat_quads" => Source::file(
+            "index/concat_quads",
+            include_str!("../../../shaders/index/concat_quads.wgsl"),
+        ),
+        _ => Source::file(
+            "index/concat",
+            include_str!("../../../shaders/index/concat.wgsl"),
+        ),
+    }
 }
 
 fn check(metas: &[Meta], axis: i64) -> Result<(usize, Meta)> {
@@ -203,6 +245,8 @@ pub static CONCAT: Movement = Movement {
         };
         vec![
             two("verify", &[5, 27], &[5, 40], 1),
+            two("verify_quads", &[67, 68], &[67, 72], 1),
+            two("quads_of_three_axes", &[3, 2, 8], &[3, 5, 8], 1),
             two("first_axis", &[2, 7], &[3, 7], 0),
             two("middle_axis", &[2, 3, 5], &[2, 65, 5], -2),
             two("of_8192x32", &[8192, 32], &[8192, 32], 1)
@@ -247,5 +291,10 @@ pub static CONCAT: Movement = Movement {
             ),
         ]
     },
-    entries: || vec![index::entry(source(), "concat", "naive")],
+    entries: || {
+        vec![
+            index::entry(source("concat"), "concat", "naive"),
+            index::entry(source("concat_quads"), "concat_quads", "quads"),
+        ]
+    },
 };

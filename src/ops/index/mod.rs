@@ -59,16 +59,35 @@ fn entry(source: Source, name: &'static str, rung: &'static str) -> Entry {
 
 /// Shape or strides as the eight words that kernels index by axis, the innermost axis first; `fill` beyond the rank.
 fn by_axis(numbers: &[usize], fill: u32) -> [u32; 8] {
-    let mut out = [fill; 8];
-    for (word, n) in out.iter_mut().zip(numbers.iter().rev()) {
-        *word = *n as u32;
-    }
-    const { assert!(MAX_RANK <= 8) };
-    out
+    words(numbers.iter().rev().copied(), fill)
 }
 
 fn strides(layout: &Layout) -> [u32; 8] {
     by_axis(layout.strides(), 0)
+}
+
+/// The axes of a shape, innermost first, with their strides in several layouts: as few as they can be walked by. Axes of
+/// length 1 are left out, and neighbours that lie one behind the other in every layout are one.
+fn walk<const N: usize>(lengths: &[usize], strides: [&[usize]; N]) -> Vec<(usize, [usize; N])> {
+    let mut out: Vec<(usize, [usize; N])> = Vec::new();
+    for axis in (0..lengths.len()).rev().filter(|a| lengths[*a] != 1) {
+        let here = strides.map(|s| s[axis]);
+        match out.last_mut() {
+            Some((n, inner)) if here == inner.map(|s| s * *n) => *n *= lengths[axis],
+            _ => out.push((lengths[axis], here)),
+        }
+    }
+    out
+}
+
+/// Numbers by axis, innermost first, as the eight words that kernels index; `fill` beyond the axes.
+fn words(numbers: impl Iterator<Item = usize>, fill: u32) -> [u32; 8] {
+    let mut out = [fill; 8];
+    for (word, n) in out.iter_mut().zip(numbers) {
+        *word = n as u32;
+    }
+    const { assert!(MAX_RANK <= 8) };
+    out
 }
 
 /// The stride between neighbours where these axes are walked as one; 0 if none of them is longer than 1. `None` where
@@ -153,6 +172,16 @@ impl Op for Movement {
 
     fn cases(&self) -> Vec<Case> {
         (self.cases)()
+    }
+
+    fn verify_case(&self, entry: &Entry) -> Case {
+        let label = match entry.name().ends_with("_quads") {
+            true => "verify_quads",
+            false => "verify",
+        };
+        let mut cases = (self.cases)();
+        let at = cases.iter().position(|case| case.label == label);
+        cases.swap_remove(at.unwrap_or(0))
     }
 
     fn twin(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Vec<Array> {

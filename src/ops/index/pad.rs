@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::fuse::cast;
 use crate::gpu::Source;
 use crate::ops::elementwise::scalar_bits;
-use crate::ops::index::{self, Movement, WORKGROUP, by_axis, given, strides};
+use crate::ops::index::{self, Movement, WORKGROUP, given};
 use crate::ops::launch;
 use crate::ops::op::{
     ANY, Array, AttrDefault, AttrSpec, Attrs, Case, Domain, Input, Meta, Signature,
@@ -119,6 +119,7 @@ struct Params {
     x_lengths: [u32; 8],
     x_strides: [u32; 8],
     before: [u32; 8],
+    n_axes: u32,
     n: u32,
     /// The axis, from the innermost, on which only every `step`-th place is an element of x.
     axis: u32,
@@ -127,7 +128,34 @@ struct Params {
     fill: u32,
     x_offset: u32,
     y_offset: u32,
-    padding: [u32; 2],
+    /// Invocations that share a row of y, where it is written by quads.
+    lanes: u32,
+}
+
+/// An axis of a padded tensor.
+#[derive(Clone, Copy)]
+struct Axis {
+    length: usize,
+    x_length: usize,
+    x_stride: usize,
+    before: usize,
+    step: usize,
+}
+
+impl Axis {
+    /// Both as one, if `inner` is neither padded nor stretched and follows this one in x.
+    fn with(&self, inner: &Axis) -> Option<Axis> {
+        let n = inner.length;
+        let follows = self.x_stride == n * inner.x_stride || self.x_length == 1;
+        let plain = n == inner.x_length && inner.step == 1 && self.step == 1;
+        (plain && follows).then_some(Axis {
+            length: self.length * n,
+            x_length: self.x_length * n,
+            x_stride: inner.x_stride,
+            before: self.before * n,
+            step: 1,
+        })
+    }
 }
 
 /// A tensor of `shape` that holds `x` from `before` on, on one axis at every `step`-th place, and `fill` elsewhere.
@@ -143,28 +171,60 @@ pub(super) fn place(
     stored.buffer()?;
     let y = Tensor::empty(device, stored.dtype(), shape)?;
     let elem = stored.dtype().elem();
-    launch::choose(&PAD, device, elem, &[("pad", 0)])?;
     let n = y.numel();
+    let mut axes: Vec<Axis> = Vec::new();
+    // Innermost first.
+    for a in (0..shape.len()).rev() {
+        let here = Axis {
+            length: shape[a],
+            x_length: x.dim(a),
+            x_stride: stored.layout().strides()[a],
+            before: before[a],
+            step: if a == axis { step } else { 1 },
+        };
+        match axes.last().and_then(|inner| here.with(inner)) {
+            Some(both) => *axes.last_mut().expect("it was looked at") = both,
+            None => axes.push(here),
+        }
+    }
+    let is_row = |a: &&Axis| a.length.is_multiple_of(4) && a.step == 1 && x.numel() > 0;
+    let row = axes.first().filter(is_row).map(|a| a.length);
+    let candidates: &[(&'static str, u32)] = match row {
+        Some(_) => &[("pad_quads", 0), ("pad", 0)],
+        None => &[("pad", 0)],
+    };
+    let (entry, _) = candidates[launch::choose(&PAD, device, elem, candidates)?];
+    let (lanes, invocations) = match row {
+        Some(length) if entry == "pad_quads" => {
+            let lanes = index::lanes(device.caps().class, length / 4);
+            (lanes, n / length * lanes)
+        }
+        _ => (1, n),
+    };
+    launch::word("elements of a padded tensor", n)?;
+    let words = |of: fn(&Axis) -> usize, fill| index::words(axes.iter().map(of), fill);
+    let stretched = axes.iter().position(|a| a.step > 1);
     let params = Params {
-        lengths: by_axis(&shape, 1),
-        x_lengths: by_axis(x.shape(), 1),
-        x_strides: strides(stored.layout()),
-        before: by_axis(before, 0),
-        n: launch::word("elements of a padded tensor", n)?,
-        axis: (shape.len().max(1) - 1 - axis) as u32,
-        step: step as u32,
+        lengths: words(|a| a.length, 1),
+        x_lengths: words(|a| a.x_length, 1),
+        x_strides: words(|a| a.x_stride, 0),
+        before: words(|a| a.before, 0),
+        n_axes: axes.len() as u32,
+        n: invocations as u32,
+        axis: stretched.unwrap_or(0) as u32,
+        step: stretched.map_or(1, |a| axes[a].step) as u32,
         fill,
         x_offset: stored.layout().offset as u32,
         y_offset: y.layout().offset as u32,
-        padding: [0; 2],
+        lanes: lanes as u32,
     };
     launch::dispatch(
         device,
-        &index::kernel(source(), "pad", elem),
+        &index::kernel(source(entry), entry, elem),
         &[&stored],
         &[&y],
         &params,
-        (n as u64).div_ceil(WORKGROUP),
+        (invocations as u64).div_ceil(WORKGROUP),
     )?;
     if y.dtype() == x.dtype() {
         Ok(y)
@@ -173,8 +233,14 @@ pub(super) fn place(
     }
 }
 
-fn source() -> Source {
-    Source::file("index/pad", include_str!("../../../shaders/index/pad.wgsl"))
+fn source(entry: &str) -> Source {
+    match entry {
+        "pad_quads" => Source::file(
+            "index/pad_quads",
+            include_str!("../../../shaders/index/pad_quads.wgsl"),
+        ),
+        _ => Source::file("index/pad", include_str!("../../../shaders/index/pad.wgsl")),
+    }
 }
 
 fn arguments(attrs: &Attrs) -> Result<(Vec<(usize, usize)>, PadMode)> {
@@ -264,6 +330,9 @@ pub static PAD: Movement = Movement {
         };
         vec![
             case("verify", &[5, 27], &[1, 2, 3, 4], "constant").attr("value", 2.5),
+            // Two workgroups of rows and a rest, some of more quads than one invocation takes.
+            case("verify_quads", &[131, 65], &[1, 1, 6, 1], "constant").attr("value", 2.5),
+            case("quads_of_f32", &[3, 4], &[1, 0, 4, 8], "constant").attr("value", -0.5),
             case("reflect", &[3, 65], &[0, 0, 5, 64], "reflect"),
             case("reflect_two_axes", &[4, 5], &[3, 2, 1, 4], "reflect"),
             case("replicate", &[3, 7], &[2, 1, 9, 10], "replicate"),
@@ -275,6 +344,18 @@ pub static PAD: Movement = Movement {
             )
             .bench()
             .no_gradient(),
+            case(
+                "inner_axes_as_one",
+                &[3, 5, 4],
+                &[1, 2, 0, 0, 0, 0],
+                "constant",
+            ),
+            case(
+                "outer_axes_as_one",
+                &[3, 5, 4],
+                &[0, 0, 0, 0, 2, 1],
+                "constant",
+            ),
             case("nothing_to_add", &[3, 7], &[0, 0, 0, 0], "constant"),
             case("nothing_to_mirror", &[1, 7], &[0, 0, 0, 0], "reflect"),
             case("one_element", &[1], &[1, 1], "replicate"),
@@ -289,6 +370,10 @@ pub static PAD: Movement = Movement {
             Case::new("f16")
                 .input(&[3, 7], DType::F16, Domain::Uniform(-1.0, 1.0))
                 .attr("pads", [0i64, 1, 2, 0].as_slice())
+                .attr("value", 0.5),
+            Case::new("f16_quads")
+                .input(&[3, 5], DType::F16, Domain::Uniform(-1.0, 1.0))
+                .attr("pads", [0i64, 1, 2, 1].as_slice())
                 .attr("value", 0.5),
             Case::new("i32")
                 .input(&[3, 7], DType::I32, Domain::Integers(-9, 9))
@@ -321,5 +406,10 @@ pub static PAD: Movement = Movement {
             ),
         ]
     },
-    entries: || vec![index::entry(source(), "pad", "naive")],
+    entries: || {
+        vec![
+            index::entry(source("pad"), "pad", "naive"),
+            index::entry(source("pad_quads"), "pad_quads", "quads"),
+        ]
+    },
 };
