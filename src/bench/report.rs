@@ -322,6 +322,11 @@ impl Row {
         name[self.op.len() + 1..].to_string()
     }
 
+    /// Samples of `median` that no clock could have meant.
+    pub(super) fn n_discarded(&self) -> usize {
+        self.timing().map_or(0, |t| t.n_discarded)
+    }
+
     /// The samples behind `median`.
     pub fn timing(&self) -> Option<&Timing> {
         self.gpu.as_ref().or(self.wall.as_ref())
@@ -489,6 +494,7 @@ impl Machine {
         health.skipped.retain(named);
         health.missing.retain(|name| name.contains(filter));
         health.n_noisy = self.rows.iter().filter(|row| row.noisy).count();
+        health.n_discarded = self.rows.iter().map(Row::n_discarded).sum();
     }
 
     pub fn is_empty(&self) -> bool {

@@ -123,7 +123,6 @@ pub fn run(
 
 /// What rows and steps say about the run.
 fn health_of(machine: &Machine) -> Health {
-    let discarded = |row: &Row| row.timing().map_or(0, |t| t.n_discarded);
     let rows = machine.rows.iter();
     let rows = rows.map(|r| (r.verdict, r.name(), &r.detail));
     let steps = machine.steps.iter();
@@ -133,7 +132,7 @@ fn health_of(machine: &Machine) -> Health {
         .filter(|(verdict, ..)| *verdict == RowVerdict::Skipped);
     Health {
         n_noisy: machine.rows.iter().filter(|row| row.noisy).count(),
-        n_discarded: machine.rows.iter().map(discarded).sum(),
+        n_discarded: machine.rows.iter().map(Row::n_discarded).sum(),
         skipped: skipped
             .map(|(_, name, detail)| format!("{name}: {}", detail.as_deref().unwrap_or_default()))
             .collect(),
