@@ -164,7 +164,8 @@ impl Baseline {
         };
         let copies = old.memory.iter().filter_map(|old| {
             let new = new.memory.iter().find(|new| new.bytes == old.bytes)?;
-            Some(old.copy_gb_s / new.copy_gb_s)
+            // A file without sums measured copies in another way.
+            (old.sum_of_two_gb_s > 0.0).then_some(old.copy_gb_s / new.copy_gb_s)
         });
         let arithmetic = old.f32_gflop_s / new.f32_gflop_s;
         let ratios = copies.chain([arithmetic]);

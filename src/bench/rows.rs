@@ -230,7 +230,12 @@ impl Subject {
         device: &Device,
     ) -> Result<std::result::Result<Option<&str>, (RowVerdict, String)>> {
         let (property, note) = match (self.role, self.case.long_twin) {
-            (Role::Vjp, _) => return Ok(Ok(None)),
+            (Role::Vjp, _) => (
+                Property::Repeat,
+                Some(
+                    "the same bits twice; its kernels are verified at a size at which they can be differentiated numerically",
+                ),
+            ),
             (Role::Forward, false) => (Property::Value, None),
             (Role::Forward, true) => (
                 Property::Repeat,
@@ -268,7 +273,7 @@ impl Subject {
         Ok(ledger.chosen())
     }
 
-    /// The entry points of the operator that were found wrong here.
+    /// The entry points of the operator, of its role, that were found wrong here.
     fn dropped(&self, device: &Device) -> Vec<String> {
         let own = format!("{}/", self.op.signature().name);
         let prefix = match device.mode().corrupt {
@@ -278,6 +283,11 @@ impl Subject {
         let all = Verdicts::of(device).all();
         let wrong = all.iter().filter_map(|(key, verdict)| {
             let entry = key.strip_prefix(&prefix)?.split('/').next()?;
+            let mut entries = self.op.entries().into_iter();
+            let other = entries.any(|e| e.name() == entry && e.role != self.role);
+            if other {
+                return None;
+            }
             match verdict {
                 Verdict::Wrong(detail) => Some(format!("{entry}: {detail}")),
                 Verdict::Right => None,

@@ -417,8 +417,8 @@ fn casia(file: &Path) -> Option<(&'static str, String)> {
     }
 }
 
-/// The place in a list of the class that means the same: that of this very name, otherwise the first one that is the same
-/// emotion as noun or adjective, in either case (`anger` and `Angry`).
+/// The place in a list of the class that means the same: that of this very name, otherwise the first one that names the same
+/// emotion in one of the usual words, in either case (`anger` and `Angry`, `joy` and `happy`).
 pub fn same_class(name: &str, classes: &[String]) -> Option<usize> {
     let meant = emotion(name);
     let same = |class: &String| meant.is_some() && emotion(class) == meant;

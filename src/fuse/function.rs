@@ -223,9 +223,10 @@ impl Function {
         let name = self.wgsl_name(variant);
         let body = body_of(&self.source.text, &name)
             .unwrap_or_else(|| panic!("{}.wgsl holds no fn {name}", self.source.name));
+        let code = without_comments(body);
         self.arguments(variant)
             .iter()
-            .map(|(argument, _)| tokens(body).any(|t| t == *argument))
+            .map(|(argument, _)| names(&code).any(|name| name == *argument))
             .collect()
     }
 
@@ -289,6 +290,17 @@ pub(crate) fn compute_type(dtype: DType) -> &'static str {
 
 fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// The words of a text that are no member of something else: of `gate.y` only `gate`.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split_inclusive(|c: char| !is_word(c));
+    let mut after_dot = false;
+    words.filter_map(move |piece| {
+        let word = piece.trim_end_matches(|c: char| !is_word(c));
+        let is_member = std::mem::replace(&mut after_dot, piece.ends_with('.'));
+        (!word.is_empty() && !is_member).then_some(word)
+    })
 }
 
 fn tokens(text: &str) -> impl Iterator<Item = &str> {

@@ -279,15 +279,27 @@ fn evaluate(graph: &Graph, leaves: &[Leaf], element: usize, derivatives: Derivat
         };
         let mut arguments: Vec<Bounded> = Vec::new();
         for (i, (argument, operand)) in node.arguments.iter().zip(&e.operands).enumerate() {
-            arguments.push(match argument {
+            let bounded = match argument {
                 Argument::Node(n) => nodes[*n as usize],
                 Argument::Leaf(l) => {
                     let leaf = &leaves[*l as usize];
                     let place = leaf.places[element];
                     let number = leaf.numbers[place];
                     if i == n_inputs {
-                        let x: Vec<f64> = arguments.iter().map(|a| a.0).collect();
-                        let value = (e.function.twin)(&x, &params);
+                        let of = |arguments: &[Bounded]| {
+                            let x: Vec<f64> = arguments.iter().map(|a| a.0).collect();
+                            (e.function.twin)(&x, &params)
+                        };
+                        let mut value = of(&arguments);
+                        if !value.is_finite() {
+                            // Outside of the domain: arguments that nobody has given may be others.
+                            for (x, given) in arguments.iter_mut().zip(&node.arguments) {
+                                if *given == Argument::Unused {
+                                    x.0 = x.0.abs();
+                                }
+                            }
+                            value = of(&arguments);
+                        }
                         let stored = round_to(graph.leaves[*l as usize].dtype(), value);
                         if stored != number && !(stored.is_nan() && number.is_nan()) {
                             amiss.push((*l as usize, place, stored));
@@ -307,7 +319,8 @@ fn evaluate(graph: &Graph, leaves: &[Leaf], element: usize, derivatives: Derivat
                     (None, Some(Argument::Leaf(l))) => any(leaves[l as usize].places[element]),
                     _ => any(element),
                 },
-            });
+            };
+            arguments.push(bounded);
         }
         let dtype = |argument: &Argument| match argument {
             Argument::Node(n) => graph.nodes[*n as usize].expression().dtype,
@@ -327,9 +340,11 @@ fn evaluate(graph: &Graph, leaves: &[Leaf], element: usize, derivatives: Derivat
     Evaluated { nodes, amiss }
 }
 
-/// An argument where every function has a value.
+/// An argument that nobody has given: above 0 in half of the places, where every function has a value, and below in the
+/// others, where many have one too.
 fn any(place: usize) -> Bounded {
-    (0.375 + (place % 7) as f64 * 0.25, 0.0)
+    let x = 0.375 + (place % 7) as f64 * 0.25;
+    (if place / 7 % 2 == 0 { x } else { -x }, 0.0)
 }
 
 /// The upstream gradient times the numeric derivative. At a kink, where the two one-sided derivatives differ, nothing

@@ -48,19 +48,28 @@ pub struct Experiment {
 #[derive(Debug, Clone)]
 pub struct Weights {
     pub tensors: Vec<(String, Tensor)>,
+    /// The fold whose training they come of, if they are of a checkpoint: it has learned from all other folds.
+    pub fold: Option<String>,
     /// Of the bytes of the file: a run that goes on must have begun with the same.
     fingerprint: u32,
 }
 
 impl Weights {
-    /// Reads a safetensors file. Where names begin with `model.`, as in a checkpoint, those alone count, without it.
+    /// Reads a safetensors file. Where most names begin with `model.`, as in a file that holds a model beside other things,
+    /// those alone count, without it; so do the parameters of a checkpoint.
     ///
     /// Errors: [`Error::Io`], [`Error::Format`].
     pub fn read(device: &Device, path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
-        let mut tensors = file::load(device, path)?;
+        let (mut tensors, note) = file::load_with_note(device, path)?;
         let of_model = |name: &str| name.strip_prefix(checkpoint::MODEL).map(str::to_string);
-        if tensors.iter().any(|(name, _)| of_model(name).is_some()) {
+        let n_of_model = tensors
+            .iter()
+            .filter(|(n, _)| of_model(n).is_some())
+            .count();
+        let note: Option<Value> = note.and_then(|note| serde_json::from_str(&note).ok());
+        let learned_from = note.as_ref().and_then(|note| note["fold"].as_str());
+        if learned_from.is_some() || 2 * n_of_model > tensors.len() {
             let inside = tensors.into_iter();
             tensors = inside
                 .filter_map(|(name, t)| Some((of_model(&name)?, t)))
@@ -68,6 +77,7 @@ impl Weights {
         }
         Ok(Weights {
             tensors,
+            fold: learned_from.map(str::to_string),
             fingerprint: hash(&bytes),
         })
     }
@@ -516,7 +526,7 @@ impl Trained {
                 .collect(),
             front_end: FrontEnd::of_json(&about["front_end"])
                 .ok_or_else(|| Error::format(path, "no checkpoint: no front end"))?,
-            cut: Cut::of_json(&about["cut"])
+            cut: Cut::of_json(&about)
                 .ok_or_else(|| Error::format(path, "no checkpoint: an unknown cut"))?,
             members,
         })

@@ -134,11 +134,21 @@ impl Cut {
         json!({ "excerpt": self.excerpt.name(), "padding": self.padding.name() })
     }
 
-    /// Nothing for names that are none.
-    pub(crate) fn of_json(value: &Value) -> Option<Self> {
+    /// As [`to_json`](Self::to_json) wrote it under `cut`; nothing for names that are none. What was trained before there was
+    /// a choice of padding says at most an `excerpt`.
+    pub(crate) fn of_json(about: &Value) -> Option<Self> {
+        let word = |value: &Value, usual: &'static str| match value {
+            Value::Null => Some(usual.to_string()),
+            named => named.as_str().map(str::to_string),
+        };
+        let (cut, usual) = (&about["cut"], Cut::default());
+        let excerpt = match &cut["excerpt"] {
+            Value::Null => &about["excerpt"],
+            named => named,
+        };
         Some(Cut {
-            excerpt: Excerpt::named(value["excerpt"].as_str()?)?,
-            padding: Padding::named(value["padding"].as_str()?)?,
+            excerpt: Excerpt::named(&word(excerpt, usual.excerpt.name())?)?,
+            padding: Padding::named(&word(&cut["padding"], usual.padding.name())?)?,
         })
     }
 }
@@ -292,6 +302,20 @@ mod tests {
         });
         assert_eq!(heard.collect::<Vec<_>>(), pieces);
         assert_eq!(examples.len(), 2);
+    }
+
+    #[test]
+    fn a_cut_is_read_back_and_older_notes_are_too() {
+        let cut = Cut {
+            excerpt: Excerpt::Segments,
+            padding: Padding::Mean,
+        };
+        assert_eq!(Cut::of_json(&json!({ "cut": cut.to_json() })), Some(cut));
+        assert_eq!(Cut::of_json(&json!({})), Some(Cut::default()));
+        let old = Cut::of_json(&json!({ "excerpt": "segments" }));
+        assert_eq!(old.unwrap().excerpt, Excerpt::Segments);
+        assert_eq!(Cut::of_json(&json!({ "excerpt": 3 })), None);
+        assert_eq!(Cut::of_json(&json!({ "cut": { "padding": "zero" } })), None);
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use affekt::DType;
-use affekt::Device;
 use affekt::check::Property::{Gradient, Value};
 use affekt::check::expressions;
 use affekt::fuse::{Course, Function, Kind};
 use affekt::gpu::Source;
 use affekt::ops::elementwise::{self, Derivatives, Elementwise};
 use affekt::ops::op::{Domain, Input, Signature};
+use affekt::{DType, Device, Error};
 use libtest_mimic::{Failed, Trial};
 
 const CUBE: &str = "
@@ -78,8 +77,24 @@ pub fn trials(profile: &'static str, device: &Device) -> Vec<Trial> {
         "return x * x * x",
         "return 1.001f * x * x * x",
     );
+    // Right for all positive values: those that a derivative of y alone is tried on must not be positive only.
+    let by_value = cube(
+        "cube_with_a_slope_of_the_value",
+        "3.0f * x * x",
+        "3.0f * sign(y) * pow(abs(y), 0.6666667f)",
+    );
     let (first, second, third) = (device.clone(), device.clone(), device.clone());
+    let fourth = device.clone();
     vec![
+        Trial::test(
+            format!("{profile}/cube_with_a_slope_of_the_value is caught by verification"),
+            move || match expressions::check_gradient(&fourth, by_value, DType::F32) {
+                // A kernel of one function, which reads a stored value, has nothing to give way to.
+                Err(Error::KernelWrong { .. }) => Ok(()),
+                Ok(found) => Err(Failed::from(format!("only this is found wrong: {found:?}"))),
+                Err(other) => Err(Failed::from(other)),
+            },
+        ),
         super::passes(profile, right, device),
         by(wrong, Value),
         by(quantised, Value),

@@ -670,3 +670,17 @@ impl Op for Elementwise {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derivatives_look_at_what_their_code_names() {
+        let uses = |op: &Elementwise| op.function.uses(Variant::Derivative(0));
+        // Of x, y and dy. Comments and members of vectors are no names.
+        assert_eq!(uses(&sigmoid::SIGMOID), [true, false, true]);
+        assert_eq!(uses(&mish::MISH), [true, false, true]);
+        assert_eq!(uses(&exp::EXP), [false, true, true]);
+    }
+}

@@ -291,6 +291,7 @@ pub static CONCAT: Movement = Movement {
             ),
         ]
     },
+    gradient_is_view: |_| true,
     entries: || {
         vec![
             index::entry(source("concat"), "concat", "naive"),

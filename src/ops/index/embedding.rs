@@ -101,5 +101,6 @@ pub static EMBEDDING: Movement = Movement {
             ("an index of six axes", case(&[3, 2], &[1; 6], DType::U32)),
         ]
     },
+    gradient_is_view: |_| false,
     entries: Vec::new,
 };

@@ -102,5 +102,6 @@ pub static FLIP: Movement = Movement {
             ("an axis twice", case(&[1, -1])),
         ]
     },
+    gradient_is_view: |_| false,
     entries: Vec::new,
 };

@@ -415,6 +415,11 @@ impl Op for Gather {
         }
     }
 
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        Cost::vjp(self.signature(), inputs, &outputs).reading(&inputs[1])
+    }
+
     fn refusals(&self) -> Vec<(&'static str, Case)> {
         let case = |index: &[usize], dtype| {
             Case::new("refused")

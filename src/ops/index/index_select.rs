@@ -139,5 +139,6 @@ pub static INDEX_SELECT: Movement = Movement {
             ),
         ]
     },
+    gradient_is_view: |_| false,
     entries: Vec::new,
 };

@@ -151,6 +151,8 @@ pub struct Movement {
     pub cases: fn() -> Vec<Case>,
     pub refusals: fn() -> Vec<(&'static str, Case)>,
     pub entries: fn() -> Vec<Entry>,
+    /// Whether gradients are views of the upstream one.
+    pub gradient_is_view: fn(&Attrs) -> bool,
 }
 
 impl Op for Movement {
@@ -205,6 +207,17 @@ impl Op for Movement {
             written_bytes: written,
             flops: 0,
         }
+    }
+
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        if (self.gradient_is_view)(attrs) {
+            return Cost::default();
+        }
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        let indices = inputs.iter().zip(self.signature.inputs);
+        let indices = indices.filter(|(_, input)| !input.differentiable);
+        Cost::vjp(self.signature, inputs, &outputs)
+            .reading(indices.filter_map(|(meta, _)| meta.as_ref()))
     }
 
     fn refusals(&self) -> Vec<(&'static str, Case)> {

@@ -120,5 +120,6 @@ pub static ONE_HOT: Movement = Movement {
             ),
         ]
     },
+    gradient_is_view: |_| false,
     entries: Vec::new,
 };

@@ -406,6 +406,7 @@ pub static PAD: Movement = Movement {
             ),
         ]
     },
+    gradient_is_view: |attrs| attrs.word("mode") == "constant",
     entries: || {
         vec![
             index::entry(source("pad"), "pad", "naive"),

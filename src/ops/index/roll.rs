@@ -129,5 +129,6 @@ pub static ROLL: Movement = Movement {
             ("an axis without a shift", case(&[1], &[0, 1])),
         ]
     },
+    gradient_is_view: |_| false,
     entries: Vec::new,
 };

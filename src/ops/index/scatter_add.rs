@@ -300,6 +300,17 @@ impl Op for ScatterAdd {
         Cost::streaming(inputs, &outputs, n as u64)
     }
 
+    fn vjp_cost(&self, inputs: &[Option<Meta>], _: &Attrs) -> Cost {
+        // The upstream gradient is handed on to x; src gathers it.
+        let src = inputs[2].as_ref().map_or(0, Meta::bytes);
+        Cost {
+            read_bytes: src,
+            written_bytes: src,
+            flops: 0,
+        }
+        .reading(&inputs[1])
+    }
+
     fn refusals(&self) -> Vec<(&'static str, Case)> {
         let case = |index: &[usize], src: &[usize], dtype| {
             Case::new("refused")

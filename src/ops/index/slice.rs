@@ -276,5 +276,6 @@ pub static SLICE: Movement = Movement {
             ("a negative step", case().attr("step", -1i64)),
         ]
     },
+    gradient_is_view: |_| false,
     entries: Vec::new,
 };

@@ -228,6 +228,7 @@ pub static POWER_TO_DB: Plain = Plain {
     run: |inputs, attrs| given(inputs, 0).power_to_db(options(attrs)),
     twin: |inputs, attrs| twin(given(inputs, 0), attrs, (10.0, 1e-10)),
     tolerance: |inputs, attrs| tolerance(given(inputs, 0), attrs, (10.0, 1e-10)),
+    linear: false,
     flops: |inputs, _| given(inputs, 0).shape.numel() as u64 * 20,
     cases,
     refusals,
@@ -252,6 +253,7 @@ pub static AMPLITUDE_TO_DB: Plain = Plain {
     run: |inputs, attrs| given(inputs, 0).amplitude_to_db(options(attrs)),
     twin: |inputs, attrs| twin(given(inputs, 0), attrs, (20.0, 1e-5)),
     tolerance: |inputs, attrs| tolerance(given(inputs, 0), attrs, (20.0, 1e-5)),
+    linear: false,
     flops: |inputs, _| given(inputs, 0).shape.numel() as u64 * 20,
     cases,
     refusals,
@@ -287,6 +289,7 @@ pub static LOG_CLAMPED: Plain = Plain {
         y
     },
     tolerance: |_, _| Tolerance::ulps(4.0, 1.0),
+    linear: false,
     flops: |inputs, _| given(inputs, 0).shape.numel() as u64 * 12,
     cases: || {
         vec![

@@ -117,6 +117,7 @@ pub static IRFFT: Plain = Plain {
         let n = n_of(x.shape[x.shape.len() - 2], attrs);
         transform_tolerance(n, x.max_abs(), Norm::of(attrs).scale(n, true))
     },
+    linear: true,
     flops: |inputs, attrs| {
         let x: Meta = given(inputs, 0);
         let bins = x.shape[x.shape.len() - 2].max(1);

@@ -223,6 +223,7 @@ pub static ISTFT: Plain = Plain {
     },
     twin,
     tolerance: |inputs, attrs| tolerance(inputs, attrs),
+    linear: true,
     flops: |inputs, attrs| {
         let x: Meta = given(inputs, 0);
         let n = attrs.int("n_fft").max(1) as usize;

@@ -335,6 +335,7 @@ pub static MEL: Plain = Plain {
             .fold(0.0, f64::max);
         Tolerance::sum(bins, x.max_abs() * largest)
     },
+    linear: true,
     flops: |inputs, attrs| {
         let x: Meta = given(inputs, 0);
         2 * x.shape.numel() as u64 * attrs.int("n_mels").max(0) as u64

@@ -177,6 +177,9 @@ pub struct Plain {
     pub(crate) run: fn(&[Option<&Tensor>], &Attrs) -> Result<Tensor>,
     pub twin: fn(&[Option<&Array>], &Attrs) -> Array,
     pub tolerance: fn(&[Option<&Array>], &Attrs) -> Tolerance,
+    /// Whether it is linear: its gradient is the adjoint, which computes as much and looks at nothing else. Where it is not,
+    /// the gradient looks at the input.
+    pub linear: bool,
     pub flops: fn(&[Option<Meta>], &Attrs) -> u64,
     pub cases: fn() -> Vec<Case>,
     pub refusals: fn() -> Vec<(&'static str, Case)>,
@@ -248,6 +251,15 @@ impl Op for Plain {
     fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
         let outputs = self.infer(inputs, attrs).unwrap_or_default();
         Cost::streaming(inputs, &outputs, (self.flops)(inputs, attrs))
+    }
+
+    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
+        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+        let cost = Cost::vjp(self.signature, inputs, &outputs);
+        match self.linear {
+            true => cost.computing((self.flops)(inputs, attrs)),
+            false => cost.reading(&inputs[0]),
+        }
     }
 
     fn refusals(&self) -> Vec<(&'static str, Case)> {

@@ -103,6 +103,7 @@ pub static POWER: Plain = Plain {
     run: |inputs, _| given(inputs, 0).power(),
     twin: |inputs, _| twin(given(inputs, 0)),
     tolerance: |_, _| Tolerance::ulps(4.0, 0.0),
+    linear: false,
     flops: |inputs, _| given(inputs, 0).shape.numel() as u64 * 3 / 2,
     cases: || {
         let bench = Case::new("16x201x501")
@@ -130,6 +131,7 @@ pub static MAGNITUDE: Plain = Plain {
         y
     },
     tolerance: |_, _| Tolerance::ulps(6.0, 0.0),
+    linear: false,
     flops: |inputs, _| given(inputs, 0).shape.numel() as u64 * 2,
     cases,
     refusals,

@@ -127,6 +127,7 @@ pub static RFFT: Plain = Plain {
         };
         transform_tolerance(n, x.max_abs(), Norm::of(attrs).scale(n, false))
     },
+    linear: true,
     flops: |inputs, _| {
         let x: Meta = given(inputs, 0);
         x.shape.numel() as u64 / x.shape.last().map_or(1, |n| *n).max(1) as u64

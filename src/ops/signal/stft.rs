@@ -381,6 +381,7 @@ pub static STFT: Plain = Plain {
         };
         transform_tolerance(n, largest * given(inputs, 0).max_abs(), scale)
     },
+    linear: true,
     flops: |inputs, attrs| {
         let x: Meta = given(inputs, 0);
         let framing = forward_options(attrs, None).and_then(|o| o.framing(&x.shape));

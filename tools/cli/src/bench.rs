@@ -28,11 +28,11 @@ use table::{Shown, print_losers, say_health, side_by_side};
 /// Time every kernel against what this adapter can do, and training steps of the models
 #[derive(Args)]
 #[command(
-    after_help = "A row is named operator/case or step/model. Wrong kernels have no speed; they end with exit 1.\n\n\
+    after_help = "A row is named operator/case, operator/case backward or step/model. Wrong kernels have no speed; they end with exit 1.\n\n\
                   Examples:\n  affekt bench matmul --html matmul.html\n  \
                   affekt bench --json > mine.json\n  \
                   affekt bench --compare theirs.json mine.json --html both.html\n  \
-                  affekt bench --baseline mine.json\n  affekt bench softmax --rungs"
+                  affekt bench --baseline mine.json\n  affekt bench softmax --rungs\n  affekt bench \" backward\""
 )]
 pub struct Bench {
     /// Only rows whose name contains this

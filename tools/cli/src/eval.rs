@@ -66,6 +66,12 @@ impl Eval {
                 left_out.join(", ")
             ));
         }
+        for class in &corpus.classes {
+            let meant = same_class(class, &trained.classes).map(|i| &trained.classes[i]);
+            if let Some(meant) = meant.filter(|meant| *meant != class) {
+                say(&format!("{class} counts as {meant}"));
+            }
+        }
         // A class that the corpus lacks is no obstacle: nothing of it is tested.
         let corpus = corpus
             .only(|item| known(&corpus.classes[item.label]))

@@ -66,7 +66,7 @@ pub struct Train {
     /// Test an average of the parameters over the steps, with this decay
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
-    /// Start from the parameters in this safetensors file whose names and shapes fit
+    /// Start from the parameters in this safetensors file whose names, shapes and dtypes fit
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Only these folds, by name
@@ -200,9 +200,20 @@ impl Train {
     ) -> Result<Weights, Failure> {
         let weights = Weights::read(device, file)?;
         let model = models::speech(&self.model)?.build(device, &self.config, n_classes, 0)?;
-        let loaded = model
-            .load_matching(&weights.tensors)
-            .map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))?;
+        let loaded = model.load_matching(&weights.tensors).map_err(|_| {
+            let first = |names: &mut dyn Iterator<Item = String>| names.next().unwrap_or_default();
+            Failure::Wrong(format!(
+                "{}: no name and shape fits: it begins with {}, the model with {}",
+                file.display(),
+                first(&mut weights.tensors.iter().map(|(name, _)| name.clone())),
+                first(&mut model.named_parameters().into_iter().map(|(name, _)| name)),
+            ))
+        })?;
+        if let Some(fold) = &weights.fold {
+            say(&format!(
+                "they come of fold {fold} of a run: of what that has learned from, nothing here is a test"
+            ));
+        }
         let left = loaded.missing.len() + loaded.reshaped.len();
         say(&format!(
             "{}: {} of {} parameters start from it",

@@ -440,7 +440,7 @@ fn a_row_without_a_right_kernel_fails() {
     assert!(line.contains("FAIL: pad gives wrong numbers"), "{line}");
     assert!(!line.contains("GB/s") && !line.contains(" ms"), "{line}");
     assert!(
-        told.contains("affekt: wrong: pad/16x64x501_to_512"),
+        told.ends_with("affekt: wrong: pad/16x64x501_to_512\n"),
         "{told}"
     );
 }
