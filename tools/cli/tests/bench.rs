@@ -424,23 +424,23 @@ fn a_spoiled_kernel_gives_way() {
 fn a_row_without_a_right_kernel_fails() {
     let output = run(&[
         "bench",
-        "pad/",
+        "argmax/",
         "--seconds",
         "0.02",
         "--no-compile",
         "--corrupt",
-        "pad",
+        "argmax",
     ]);
     let (out, told) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{out}{told}");
     let line = out
         .lines()
-        .find(|l| l.starts_with("pad/16x64x501_to_512"))
+        .find(|l| l.starts_with("argmax/rows_of_768"))
         .unwrap();
-    assert!(line.contains("FAIL: pad gives wrong numbers"), "{line}");
+    assert!(line.contains("FAIL: argmax gives wrong numbers"), "{line}");
     assert!(!line.contains("GB/s") && !line.contains(" ms"), "{line}");
     assert!(
-        told.ends_with("affekt: wrong: pad/16x64x501_to_512\n"),
+        told.ends_with("affekt: wrong: argmax/rows_of_768\n"),
         "{told}"
     );
 }
