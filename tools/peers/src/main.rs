@@ -264,7 +264,7 @@ fn empty_row(work: &Work) -> Result<Row, Failure> {
     let cost = work.cost()?;
     let case = &work.case.label;
     Ok(Row {
-        bytes: cost.bytes,
+        bytes: cost.bytes(),
         flops: cost.flops,
         ..Row::without_time(&work.op, case, work.shapes(), RowVerdict::Right)
     })

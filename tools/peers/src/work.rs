@@ -105,7 +105,8 @@ impl Work {
                 let flops = 2 * BATCH * (2 * weights + by_input);
                 Cost {
                     // Weights and two moments of each are read and written once.
-                    bytes: (2 * 3 * 4 * weights) as u64,
+                    read_bytes: (3 * 4 * weights) as u64,
+                    written_bytes: (3 * 4 * weights) as u64,
                     flops: flops as u64,
                 }
             }
