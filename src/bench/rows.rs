@@ -260,7 +260,6 @@ impl Subject {
     /// The entry points that a call comes to use, those of the parts of a composite included.
     fn entries(&self, device: &Device) -> Result<Vec<Choice>> {
         let ledger = Ledger::of(device);
-        ledger.clear();
         let watched = device.with_mode(Mode {
             guard: true,
             ..device.mode()
