@@ -23,6 +23,11 @@ struct Params {
     window_offset: u32,
     gain_offset: u32,
     y_offset: u32,
+    // Samples of this dispatch in a row, and where a gap in their numbers begins and how wide it is.
+    per_row: u32,
+    gap_at: u32,
+    gap: u32,
+    padding0: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -57,8 +62,9 @@ fn istft_overlap(
     if number >= params.total {
         return;
     }
-    let row = number / params.length;
-    let i = number % params.length;
+    let row = number / params.per_row;
+    var i = number % params.per_row;
+    i += select(0u, params.gap, i >= params.gap_at);
     let last = params.length - 1u;
     var sum = at_place(row, params.pad + i);
     if params.mode == 1u {
@@ -82,5 +88,5 @@ fn istft_overlap(
     if params.gained == 1u {
         sum *= gain[params.gain_offset + i];
     }
-    y[params.y_offset + number] = sum;
+    y[params.y_offset + row * params.length + i] = sum;
 }

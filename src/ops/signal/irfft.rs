@@ -3,11 +3,13 @@
 //! source: torch.fft.irfft
 
 use crate::error::{Error, Result};
-use crate::ops::op::{Array, AttrDefault, AttrSpec, Attrs, Case, Domain, Meta, Role, Signature};
+use crate::ops::op::{Array, AttrDefault, AttrSpec, Case, Domain, Meta, Role, Signature};
+use crate::ops::signal::fused::{self, Sharing, real_line};
 use crate::ops::signal::rfft::{half_rows, real_rows};
-use crate::ops::signal::transform::{complex_axis, irfft_kernel, real_plan_line, root};
+use crate::ops::signal::transform::{complex_axis, irfft_kernel, root};
 use crate::ops::signal::{
-    NORM, Norm, Plain, X, entry, given, length, resized, transform_flops, transform_tolerance,
+    NORM, Norm, Plain, X, asked_length, entry, given, irfft_fused, length, resized,
+    transform_flops, transform_tolerance,
 };
 use crate::tape;
 use crate::tensor::{Shape, Tensor};
@@ -51,8 +53,9 @@ fn checked(x: Meta, n: Option<usize>) -> Result<(Meta, usize)> {
     Ok((Meta { shape, ..x }, n))
 }
 
-fn n_of(bins: usize, attrs: &Attrs) -> usize {
-    match attrs.int("n") {
+/// The length of rows of `bins` bins; 0 leaves it to them.
+fn n_of(bins: usize, asked: i64) -> usize {
+    match asked {
         0 => 2 * bins.saturating_sub(1),
         n => n as usize,
     }
@@ -83,7 +86,7 @@ pub static IRFFT: Plain = Plain {
         let x: &Array = given(inputs, 0);
         let axis = x.shape.len() - 2;
         let held = x.shape[axis];
-        let n = n_of(held, attrs);
+        let n = n_of(held, attrs.int("n"));
         let scale = Norm::of(attrs).scale(n, true);
         let mut dims = x.shape.with(axis, n).to_vec();
         dims.pop();
@@ -114,14 +117,14 @@ pub static IRFFT: Plain = Plain {
     },
     tolerance: |inputs, attrs| {
         let x: &Array = given(inputs, 0);
-        let n = n_of(x.shape[x.shape.len() - 2], attrs);
+        let n = n_of(x.shape[x.shape.len() - 2], attrs.int("n"));
         transform_tolerance(n, x.max_abs(), Norm::of(attrs).scale(n, true))
     },
     linear: true,
     flops: |inputs, attrs| {
         let x: Meta = given(inputs, 0);
         let bins = x.shape[x.shape.len() - 2].max(1);
-        (x.shape.numel() / (2 * bins)) as u64 * (transform_flops(n_of(bins, attrs)) / 2)
+        (x.shape.numel() / (2 * bins)) as u64 * (transform_flops(n_of(bins, attrs.int("n"))) / 2)
     },
     cases: || {
         let case =
@@ -134,6 +137,7 @@ pub static IRFFT: Plain = Plain {
             case("length_2", &[3, 2, 2]),
             case("no_batch", &[33, 2]),
             case("frames", &[2, 3, 201, 2]).attr("norm", "ortho"),
+            case("fused", &[13, 25, 2]).attr("norm", "forward"),
             case("cut", &[3, 20, 2]).attr("n", 15i64),
             case("filled_up", &[3, 10, 2])
                 .attr("n", 34i64)
@@ -153,12 +157,28 @@ pub static IRFFT: Plain = Plain {
             ),
         ]
     },
-    entries: || vec![entry(irfft_kernel(), Role::Forward)],
-    further: |_, _| None,
-    verify: |_| None,
-    tries: |_, _| true,
-    plan: |inputs, attrs, _| {
+    entries: || {
+        let mut out = vec![entry(irfft_kernel(), Role::Forward)];
+        out.extend(Sharing::listed().map(irfft_fused::entry));
+        out
+    },
+    further: |name, code| {
+        let sharing = (name == irfft_fused::ENTRY).then(|| Sharing::of(code))?;
+        sharing.is_possible().then(|| irfft_fused::entry(sharing))
+    },
+    verify: |entry| {
+        let sharing = (entry.name() == irfft_fused::ENTRY).then(|| Sharing::of(entry.variant))?;
+        let shape = [sharing.tried_frames(), sharing.n / 2 + 1, 2];
+        Some(Case::new("verify").f32(&shape, Domain::Uniform(-1.0, 1.0)))
+    },
+    tries: |entry, case| {
+        let x = case.inputs.first().and_then(|x| x.as_ref());
+        let n = x.map(|x| n_of(x.shape[x.shape.len() - 2], asked_length(case)));
+        entry.name() == "irfft" || n.is_some_and(|n| fused::split(n).is_some())
+    },
+    plan: |inputs, attrs, caps| {
         let x: Meta = given(inputs, 0);
-        Some(real_plan_line(n_of(x.shape[x.shape.len() - 2], attrs)))
+        let n = n_of(x.shape[x.shape.len() - 2], attrs.int("n"));
+        Some(real_line(n, caps))
     },
 };

@@ -6,13 +6,16 @@ use std::borrow::Borrow;
 
 use crate::error::{Error, Result};
 use crate::ops::op::{
-    Array, AttrDefault, AttrSpec, Attrs, Case, Domain, Input, Meta, Role, Signature, same_device,
+    Array, Attr, AttrDefault, AttrSpec, Attrs, Case, Domain, Entry, Input, Meta, Role, Signature,
+    same_device,
 };
 use crate::ops::signal::fft::along_rows;
-use crate::ops::signal::framing::{Framing, frames, overlap, overlap_kernel};
+use crate::ops::signal::framing::{Framing, frames, overlap, overlap_kernel, quads_kernel};
 use crate::ops::signal::options::{Continuation, Stft, twin_window};
 use crate::ops::signal::rfft::half_rows;
-use crate::ops::signal::stft::{OPTIONS, check_window, options, swapped, transposed_spectra};
+use crate::ops::signal::stft::{
+    OPTIONS, check_window, fused_spectra, options, swapped, transposed_spectra,
+};
 use crate::ops::signal::transform::{dense, root};
 use crate::ops::signal::{
     F32, Plain, entry, given, length, no_plan, transform_flops, transform_tolerance,
@@ -60,6 +63,11 @@ impl Tensor {
         Ok(tape::record("istft", &[self], y, move |dy, sink| {
             let dx = no_grad(|| -> Result<Tensor> {
                 let weighed = dense(&dy.mul(&gain)?, 4)?;
+                if onesided {
+                    if let Some(dx) = fused_spectra(&weighed, &window, framing, scale, 2.0)? {
+                        return dx.reshape(inner);
+                    }
+                }
                 let cut = frames(&weighed, &window, framing)?;
                 transposed_spectra(&cut, framing, onesided.then_some(2.0), scale, inner)
             })?;
@@ -239,7 +247,10 @@ pub static ISTFT: Plain = Plain {
                 .attr("hop_length", hop)
         };
         vec![
-            case("verify", &[2, 13, 12, 2], 24, 7)
+            case("verify", &[2, 13, 12, 2], 24, 8)
+                .f32(&[20], Domain::Uniform(0.5, 1.0))
+                .attr("win_length", 20i64),
+            case("odd_hop", &[2, 13, 12, 2], 24, 7)
                 .f32(&[20], Domain::Uniform(0.5, 1.0))
                 .attr("win_length", 20i64),
             case("length_cut", &[3, 9, 8, 2], 16, 4)
@@ -301,12 +312,29 @@ pub static ISTFT: Plain = Plain {
             ),
         ]
     },
-    entries: || vec![entry(overlap_kernel(), Role::Forward)],
+    entries: || {
+        vec![
+            Entry {
+                rung: "quads",
+                ..entry(quads_kernel(), Role::Forward)
+            },
+            entry(overlap_kernel(), Role::Forward),
+        ]
+    },
     further: |_, _| None,
     verify: |_| None,
-    tries: |_, _| true,
+    tries: |entry, case| entry.name() == "istft_overlap" || of_quads(case),
     plan: no_plan,
 };
+
+/// Whether all sizes of a case are made of quads.
+fn of_quads(case: &Case) -> bool {
+    case.attrs.iter().all(|(name, value)| match (name, value) {
+        ("n_fft", Attr::Int(n)) => n % 8 == 0,
+        ("hop_length" | "length", Attr::Int(n)) => n % 4 == 0,
+        _ => true,
+    })
+}
 
 fn tolerance(inputs: &[Option<&Array>], attrs: &Attrs) -> crate::verdict::Tolerance {
     let x: &Array = given(inputs, 0);

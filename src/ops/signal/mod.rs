@@ -10,6 +10,7 @@ pub mod fft;
 mod framing;
 mod fused;
 pub mod irfft;
+mod irfft_fused;
 pub mod istft;
 pub mod mel;
 pub mod options;
@@ -17,6 +18,7 @@ mod pass;
 pub mod power;
 pub mod rfft;
 pub mod stft;
+mod stft_fused;
 mod transform;
 pub mod window;
 
@@ -24,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Caps, Kernel};
 use crate::ops::index::pad::PadMode;
 use crate::ops::op::{
-    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Entry, Input, Meta, Op, Role, Signature,
+    Array, Attr, AttrDefault, AttrSpec, Attrs, Case, Cost, Entry, Input, Meta, Op, Role, Signature,
     any_device,
 };
 use crate::tensor::{DType, Shape, Tensor};
@@ -151,6 +153,14 @@ fn length(op: &'static str, attrs: &Attrs, name: &str) -> Result<Option<usize>> 
             op,
             format!("{name} is {n}, expected a number from 0"),
         )),
+    }
+}
+
+/// The length that the attribute `n` of a case asks for; 0 without it.
+fn asked_length(case: &Case) -> i64 {
+    match case.attrs.iter().find(|(name, _)| *name == "n") {
+        Some((_, Attr::Int(n))) => *n,
+        _ => 0,
     }
 }
 

@@ -272,7 +272,13 @@ impl Stft {
 }
 
 /// A window between its zeros; kept on the device.
-fn made_window(device: &Device, window: Window, length: usize, n_fft: usize) -> Result<Tensor> {
+/// Points of a window of `length` between zeros, `[n_fft]`.
+pub(super) fn made_window(
+    device: &Device,
+    window: Window,
+    length: usize,
+    n_fft: usize,
+) -> Result<Tensor> {
     let mut points = vec![0.0f32; n_fft];
     let left = (n_fft - length) / 2;
     for (point, x) in points[left..].iter_mut().zip(window.points(length, true)) {

@@ -4,13 +4,16 @@
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::ops::op::{Array, AttrDefault, AttrSpec, Case, Domain, Meta, Role, Signature};
-use crate::ops::signal::transform::{
-    dense, inverse_real, real_plan_line, rfft_kernel, root, transform_real,
-};
+use crate::ops::op::{Array, AttrDefault, AttrSpec, Case, Domain, Meta, Op, Role, Signature};
+use crate::ops::signal::framing::Framing;
+use crate::ops::signal::fused::{self, Sharing, real_line};
+use crate::ops::signal::options::{Continuation, made_window};
+use crate::ops::signal::stft_fused::{self, Variant};
+use crate::ops::signal::transform::{dense, inverse_real, rfft_kernel, root, transform_real};
+use crate::ops::signal::window::Window;
 use crate::ops::signal::{
-    NORM, Norm, Plain, X, entry, given, length, resized, some_length, transform_flops,
-    transform_tolerance,
+    NORM, Norm, Plain, X, asked_length, entry, given, irfft_fused, length, resized, some_length,
+    transform_flops, transform_tolerance,
 };
 use crate::tape;
 use crate::tensor::{DType, Shape, Tensor};
@@ -46,7 +49,24 @@ pub(super) fn real_rows(x: &Tensor, n: usize, scale: f64, interior: f64) -> Resu
     if x.numel() == 0 {
         return Tensor::empty(x.device(), DType::F32, shape);
     }
-    transform_real(&dense(x, 2)?, x.numel() / n, n, scale, interior)?.reshape(shape)
+    let rows = x.numel() / n;
+    let x = dense(x, 4)?;
+    // A row is a frame that nothing is cut from.
+    let framing = Framing {
+        rows,
+        length: n,
+        frames: 1,
+        n_fft: n,
+        hop: n,
+        pad: 0,
+        continuation: Continuation::Constant,
+    };
+    let ones = made_window(x.device(), Window::Rectangular, n, n)?;
+    let owner: (&'static dyn Op, _) = (&RFFT, "rfft");
+    match stft_fused::spectra(owner, &x, &ones, framing, scale, interior)? {
+        Some(y) => y.reshape(shape),
+        None => transform_real(&x, rows, n, scale, interior)?.reshape(shape),
+    }
 }
 
 /// Rows of `n` numbers from half spectra `x [.., n/2 + 1, 2]`, which may lie anyhow.
@@ -57,6 +77,9 @@ pub(super) fn half_rows(x: &Tensor, n: usize, scale: f64, interior: f64) -> Resu
     let shape = Shape::new(&dims)?;
     if x.numel() == 0 {
         return Tensor::empty(x.device(), DType::F32, shape);
+    }
+    if let Some(y) = irfft_fused::rows(x, n, scale, interior)? {
+        return y.reshape(shape);
     }
     let rows = x.numel() / (2 * (n / 2 + 1));
     inverse_real(&dense(x, 2)?, rows, n, scale, interior)?.reshape(shape)
@@ -72,6 +95,21 @@ fn checked(x: Meta, n: Option<usize>) -> Result<(Meta, usize)> {
     dims.push(2);
     let shape = Shape::new(&dims)?;
     Ok((Meta { shape, ..x }, n))
+}
+
+/// The length of a transform of `held` numbers; 0 leaves it to them.
+fn n_of(held: usize, asked: i64) -> usize {
+    match asked {
+        0 => held,
+        n => n as usize,
+    }
+}
+
+fn of_rows(sharing: Sharing) -> Variant {
+    Variant {
+        sharing,
+        interior: true,
+    }
 }
 
 pub static RFFT: Plain = Plain {
@@ -94,10 +132,7 @@ pub static RFFT: Plain = Plain {
     twin: |inputs, attrs| {
         let x: &Array = given(inputs, 0);
         let held = x.shape[x.shape.len() - 1];
-        let n = match attrs.int("n") {
-            0 => held,
-            n => n as usize,
-        };
+        let n = n_of(held, attrs.int("n"));
         let scale = Norm::of(attrs).scale(n, false);
         let roots: Vec<(f64, f64)> = (0..n).map(|k| root(k, n)).collect();
         let mut dims = x.shape.to_vec();
@@ -121,10 +156,7 @@ pub static RFFT: Plain = Plain {
     },
     tolerance: |inputs, attrs| {
         let x: &Array = given(inputs, 0);
-        let n = match attrs.int("n") {
-            0 => x.shape[x.shape.len() - 1],
-            n => n as usize,
-        };
+        let n = n_of(x.shape[x.shape.len() - 1], attrs.int("n"));
         transform_tolerance(n, x.max_abs(), Norm::of(attrs).scale(n, false))
     },
     linear: true,
@@ -144,6 +176,7 @@ pub static RFFT: Plain = Plain {
             case("length_2", &[3, 2]),
             case("no_batch", &[64]),
             case("frames", &[2, 3, 400]).attr("norm", "ortho"),
+            case("fused", &[13, 48]).attr("norm", "forward"),
             case("cut", &[3, 20]).attr("n", 15i64),
             case("filled_up", &[3, 20])
                 .attr("n", 34i64)
@@ -163,16 +196,28 @@ pub static RFFT: Plain = Plain {
             ),
         ]
     },
-    entries: || vec![entry(rfft_kernel(), Role::Forward)],
-    further: |_, _| None,
-    verify: |_| None,
-    tries: |_, _| true,
-    plan: |inputs, attrs, _| {
+    entries: || {
+        let mut out = vec![entry(rfft_kernel(), Role::Forward)];
+        out.extend(Sharing::listed().map(|s| of_rows(s).entry()));
+        out
+    },
+    further: |name, code| {
+        let sharing = (name == stft_fused::ENTRY).then(|| Variant::of(code).sharing)?;
+        sharing.is_possible().then(|| of_rows(sharing).entry())
+    },
+    verify: |entry| {
+        let sharing = (entry.name() == stft_fused::ENTRY).then(|| Sharing::of(entry.variant))?;
+        let shape = [sharing.tried_frames(), sharing.n];
+        Some(Case::new("verify").f32(&shape, Domain::Uniform(-1.0, 1.0)))
+    },
+    tries: |entry, case| {
+        let x = case.inputs.first().and_then(|x| x.as_ref());
+        let n = x.map(|x| n_of(x.shape[x.shape.len() - 1], asked_length(case)));
+        entry.name() == "rfft" || n.is_some_and(|n| fused::split(n).is_some())
+    },
+    plan: |inputs, attrs, caps| {
         let x: Meta = given(inputs, 0);
-        let n = match attrs.int("n") {
-            0 => x.shape[x.shape.len() - 1],
-            n => n as usize,
-        };
-        Some(real_plan_line(n))
+        let n = n_of(x.shape[x.shape.len() - 1], attrs.int("n"));
+        Some(real_line(n, caps))
     },
 };

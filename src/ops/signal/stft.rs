@@ -11,13 +11,15 @@ use crate::ops::op::{
 };
 use crate::ops::signal::fft::along_rows;
 use crate::ops::signal::framing::{Framing, frames, frames_kernel, overlap};
-use crate::ops::signal::fused::{self, Variant};
+use crate::ops::signal::fused::{self, Sharing};
 use crate::ops::signal::options::{CONTINUATIONS, Continuation, Stft, twin_window};
 use crate::ops::signal::rfft::{half_rows, real_rows};
+use crate::ops::signal::stft_fused::{self, Variant};
 use crate::ops::signal::transform::{dense, root};
-use crate::ops::signal::transform_tolerance;
 use crate::ops::signal::window::{WINDOWS, Window};
-use crate::ops::signal::{F32, Plain, entry, given, length, resized, transform_flops};
+use crate::ops::signal::{
+    F32, Plain, entry, given, length, resized, transform_flops, transform_tolerance,
+};
 use crate::tape::{self, no_grad};
 use crate::tensor::{DType, Shape, Tensor};
 
@@ -67,12 +69,24 @@ fn spectra(
     }
     let x = dense(x, 4)?;
     if onesided {
-        if let Some(y) = fused::spectra(&x, window, framing, scale)? {
+        if let Some(y) = fused_spectra(&x, window, framing, scale, 1.0)? {
             return y.reshape(shape);
         }
     }
     let cut = frames(&x, window, framing)?;
     transposed_spectra(&cut, framing, onesided.then_some(1.0), scale, shape)
+}
+
+/// Spectra `[rows, bins, frames, 2]` by one kernel, bins with a mirror image times `interior`; `None` where there is
+/// none for this length. `x` and `window` are dense from offsets that are multiples of 4.
+pub(super) fn fused_spectra(
+    x: &Tensor,
+    window: &Tensor,
+    framing: Framing,
+    scale: f64,
+    interior: f64,
+) -> Result<Option<Tensor>> {
+    stft_fused::spectra((&STFT, "stft_frames"), x, window, framing, scale, interior)
 }
 
 /// Spectra of frames that are there, `[rows · frames, n_fft]`: half of their bins, those with a mirror image times
@@ -421,8 +435,8 @@ pub static STFT: Plain = Plain {
     },
     entries,
     further: |name, variant| {
-        let variant = (name == "stft_fused").then(|| Variant::of(variant))?;
-        variant.is_possible().then(|| variant.entry())
+        let variant = (name == stft_fused::ENTRY).then(|| Variant::of(variant))?;
+        variant.sharing.is_possible().then(|| variant.entry())
     },
     verify,
     tries: |entry, case| {
@@ -430,15 +444,15 @@ pub static STFT: Plain = Plain {
         let fits = matches!(n, Some((_, Attr::Int(n))) if fused::split(*n as usize).is_some());
         entry.name() == "stft_frames" || fits
     },
-    plan: |_, attrs, caps| Some(fused::plan_line(attrs.int("n_fft") as usize, caps)),
+    plan: |_, attrs, caps| Some(stft_fused::plan_line(attrs.int("n_fft") as usize, caps)),
 };
 
 /// Both ways of sharing a frame, and frames at the ends and inside.
 fn entries() -> Vec<Entry> {
     let mut out = vec![entry(frames_kernel(), Role::Forward)];
-    for (lanes, frames) in [(1, 8), (8, 8)] {
+    for sharing in Sharing::listed() {
         for interior in [false, true] {
-            out.push(Variant::new(48, lanes, frames, interior).entry());
+            out.push(Variant { sharing, interior }.entry());
         }
     }
     out
@@ -446,13 +460,13 @@ fn entries() -> Vec<Entry> {
 
 /// Frames that overlap by half or, for the general entry, lie at odd places.
 fn verify(entry: &Entry) -> Option<Case> {
-    if entry.name() != "stft_fused" {
+    if entry.name() != stft_fused::ENTRY {
         return None;
     }
-    let variant = Variant::of(entry.variant);
-    let n = variant.n_fft;
-    let hop = n / 2 - usize::from(!variant.is_interior());
-    let length = hop * (variant.tried_frames() - 1);
+    let Variant { sharing, interior } = Variant::of(entry.variant);
+    let n = sharing.n;
+    let hop = n / 2 - usize::from(!interior);
+    let length = hop * (sharing.tried_frames() - 1);
     let case = Case::new("verify").f32(&[2, length], Domain::Uniform(-1.0, 1.0));
     Some(
         case.absent()
