@@ -74,14 +74,9 @@ pub struct Bench {
     /// With `--rungs`: the small cases that conformance looks at, too
     #[arg(long, requires = "rungs")]
     all_cases: bool,
-    /// How much slower than the baseline, or than another rung, is nothing yet, whatever the spread
-    #[arg(
-        long,
-        value_name = "SHARE",
-        default_value_t = 0.05,
-        allow_negative_numbers = true
-    )]
-    margin: f64,
+    /// How much slower than the baseline, or than another rung, is nothing yet, whatever the spread [default: 0.05]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    margin: Option<f64>,
     /// Spoil what this entry point writes, as a broken driver would: shows that the next rung takes over. `fused` stands for
     /// all generated kernels of several functions, the name of an elementwise operator for those of that one alone.
     /// If nothing that ran is called so, the end is exit 2
@@ -112,11 +107,20 @@ impl Bench {
                 self.seconds
             )));
         }
-        if !(self.margin >= 0.0 && self.margin.is_finite()) {
-            return Err(Failure::Wrong(format!(
-                "--margin is {}, expected a share of at least 0",
-                self.margin
-            )));
+        if let Some(margin) = self.margin {
+            if !(margin >= 0.0 && margin.is_finite()) {
+                return Err(Failure::Wrong(format!(
+                    "--margin is {margin}, expected a share of at least 0"
+                )));
+            }
+            if self.baseline.is_none() && !self.rungs && self.compare.is_empty() {
+                return Err(Failure::Wrong(
+                    "--margin has no meaning without --baseline, --rungs or --compare".to_string(),
+                ));
+            }
+        }
+        if !self.compare.is_empty() {
+            session.takes_no_adapter("--compare")?;
         }
         if self.first_calls {
             return self.print_first_calls(session);
@@ -153,7 +157,7 @@ impl Bench {
             }
             let mut climbed = machines.clone();
             climbed.retain(|m| !m.ladders.is_empty());
-            print_losers(&mut out, &climbed, self.margin)?;
+            print_losers(&mut out, &climbed, self.margin())?;
         }
         if let Some(baseline) = &baseline {
             if !self.json {
@@ -162,7 +166,7 @@ impl Bench {
             in_common(baseline, &report)?;
         }
         if self.rungs && !self.json {
-            print_losers(&mut out, &machines, self.margin)?;
+            print_losers(&mut out, &machines, self.margin())?;
         }
         out.flush()?;
         self.verdict(&machines)
@@ -230,7 +234,7 @@ impl Bench {
         let machine = old_of(baseline, environment)?.clone();
         Ok(Baseline {
             machine,
-            margin: self.margin,
+            margin: self.margin(),
         })
     }
 
@@ -249,6 +253,10 @@ impl Bench {
             )));
         }
         Ok((rows, steps))
+    }
+
+    fn margin(&self) -> f64 {
+        self.margin.unwrap_or(0.05)
     }
 
     fn budget(&self) -> Budget {
@@ -309,7 +317,7 @@ impl Bench {
         let settings = rungs::Settings {
             budget: self.budget(),
             limit: self.seconds,
-            margin: self.margin,
+            margin: self.margin(),
         };
         self.on_adapters(session, |device, _, environment, _| {
             say(&format!(
@@ -356,7 +364,7 @@ impl Bench {
     ) -> Result<Report, Failure> {
         let corrupt = self.corrupt.as_deref().map(entry_point).transpose()?;
         let mut machines = Vec::new();
-        for adapter in session.adapters(self.all_adapters) {
+        for adapter in session.adapters(self.all_adapters)? {
             let adapter = adapter.as_deref();
             let measured = self.open(session, adapter, corrupt).and_then(|device| {
                 let environment = Environment::of(&device, self.limits.limits());

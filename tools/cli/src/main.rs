@@ -22,7 +22,8 @@ mod tune;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use outcome::{Failure, flatten, say};
 
@@ -61,11 +62,15 @@ enum Verb {
 
 fn main() -> ExitCode {
     session::start_log();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let on_the_line = matches.value_source("adapter") == Some(ValueSource::CommandLine);
+        Ok((Cli::from_arg_matches(&matches)?, on_the_line))
+    });
+    let (cli, on_the_line) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return refuse(&error),
     };
-    let session = session::Session::new(cli.adapter);
+    let session = session::Session::new(cli.adapter, on_the_line);
     let ended = match &cli.verb {
         Verb::Adapters(verb) => verb.run(&session),
         Verb::Ops(verb) => verb.run(&session),

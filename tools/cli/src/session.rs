@@ -12,22 +12,35 @@ use crate::outcome::{Failure, flatten, say};
 pub struct Session {
     /// What `--adapter` or `AFFEKT_ADAPTER` says.
     pub adapter: Option<String>,
+    /// Whether `--adapter` said it, which the call at hand must then have a use for.
+    on_the_line: bool,
 }
 
 impl Session {
-    pub fn new(adapter: Option<String>) -> Self {
+    pub fn new(adapter: Option<String>, on_the_line: bool) -> Self {
         Session {
             adapter: adapter.filter(|a| !a.is_empty()),
+            on_the_line,
         }
     }
 
     /// The adapter asked for, as [`open_as`](Self::open_as) takes it, or all native ones by number.
-    pub fn adapters(&self, all: bool) -> Vec<Option<String>> {
-        match all {
-            true => (0..Device::adapters(false).len())
-                .map(|i| Some(i.to_string()))
-                .collect(),
-            false => vec![self.adapter.clone()],
+    pub fn adapters(&self, all: bool) -> Result<Vec<Option<String>>, Failure> {
+        if !all {
+            return Ok(vec![self.adapter.clone()]);
+        }
+        self.takes_no_adapter("--all-adapters")?;
+        let numbers = 0..Device::adapters(false).len();
+        Ok(numbers.map(|i| Some(i.to_string())).collect())
+    }
+
+    /// Refuses `--adapter` beside an option that leaves it no meaning.
+    pub fn takes_no_adapter(&self, option: &str) -> Result<(), Failure> {
+        match self.on_the_line {
+            true => Err(Failure::Wrong(format!(
+                "--adapter cannot be used with {option}"
+            ))),
+            false => Ok(()),
         }
     }
 

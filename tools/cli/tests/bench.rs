@@ -110,6 +110,26 @@ fn what_is_no_result_is_refused() {
         &["bench", "--compare", &path("absent.json")],
         &["absent.json"],
     );
+    for (call, words) in [
+        (
+            &["bench", "--compare", &good, "--adapter", "0"][..],
+            "--adapter cannot be used with --compare",
+        ),
+        (
+            &["bench", "abs", "--all-adapters", "--adapter", "0"],
+            "--adapter cannot be used with --all-adapters",
+        ),
+        (
+            &["check", "--adapter", "0", "abs", "--all-adapters"],
+            "--adapter cannot be used with --all-adapters",
+        ),
+        (
+            &["bench", "abs", "--margin", "0.1"],
+            "--margin has no meaning",
+        ),
+    ] {
+        refused(call, &[words]);
+    }
     let with = |field: &str, value: Value| {
         let mut results = results(&[("a", 1.0)], "");
         results["machines"][0][field] = value;
