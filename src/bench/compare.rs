@@ -127,6 +127,12 @@ fn findings(machine: &Machine) -> impl Iterator<Item = (String, String, Found)> 
 /// Most that is taken off for a machine that is slower as a whole: a kernel that takes twice as long must not pass.
 pub const MOST_SLACK: f64 = 1.5;
 
+/// Most that is taken for the noise between two runs.
+pub const MOST_NOISE: f64 = 1.25;
+
+/// Fewest rows that tell of the noise between two runs.
+const FEWEST_TO_SCATTER: usize = 20;
+
 /// An earlier run of the same adapter.
 pub struct Baseline {
     pub machine: Machine,
@@ -177,19 +183,42 @@ impl Baseline {
         }
     }
 
+    /// How far the ratios of rows lie from their median in either direction, up to [`MOST_NOISE`]: three standard deviations
+    /// of their logarithms, which few rows that did change do not move, as the deviation is that of the median one
+    /// (Rousseeuw & Croux 1993). Rows of one run spread little; between two runs memory lies elsewhere, and other guests
+    /// of a shared machine come and go. `None` with too few rows.
+    fn noise(lines: &[Line]) -> Option<f64> {
+        let ratios = lines
+            .iter()
+            .filter_map(|line| line.cells.get(1)?.as_ref()?.ratio);
+        let logs = ratios.map(|r| r.value.ln()).filter(|l| l.is_finite());
+        let mut logs: Vec<f64> = logs.collect();
+        if logs.len() < FEWEST_TO_SCATTER {
+            return None;
+        }
+        logs.sort_by(f64::total_cmp);
+        let middle = quantile(&logs, 0.5);
+        let mut apart: Vec<f64> = logs.iter().map(|l| (l - middle).abs()).collect();
+        apart.sort_by(f64::total_cmp);
+        let deviation = 1.4826 * quantile(&apart, 0.5);
+        Some((3.0 * deviation).exp().min(MOST_NOISE))
+    }
+
     /// What became of each row and step: where it stands in a line of [`align`], and how.
     fn changes(&self, machine: &Machine) -> Result<Vec<(Line, Change)>> {
         let slack = self.slack(machine);
         let lines = align(&[&self.machine, machine])?;
+        let noise = Self::noise(&lines).unwrap_or(1.0);
+        let margin = self.margin.max(noise - 1.0);
         let changes = lines.into_iter().filter_map(|line| {
-            let change = self.change(&line, slack)?;
+            let change = Self::change(&line, slack, margin)?;
             Some((line, change))
         });
         Ok(changes.collect())
     }
 
     /// `None` where the new machine does not have the row: another choice of rows is no regression.
-    fn change(&self, line: &Line, slack: f64) -> Option<Change> {
+    fn change(line: &Line, slack: f64, margin: f64) -> Option<Change> {
         let [old, Some(new)] = line.cells.as_slice() else {
             return None;
         };
@@ -198,7 +227,7 @@ impl Baseline {
             _ if !was_right => Change::New,
             (RowVerdict::Wrong, _) => Change::Wrong,
             (RowVerdict::Skipped, _) => Change::Skipped,
-            (RowVerdict::Right, Some(ratio)) if ratio.is_slower(self.margin) => Change::Slower,
+            (RowVerdict::Right, Some(ratio)) if ratio.is_slower(margin) => Change::Slower,
             (RowVerdict::Right, Some(ratio)) if ratio.is_faster() => Change::Faster,
             (RowVerdict::Right, Some(_)) => Change::Equal,
             (RowVerdict::Right, None) => Change::New,
@@ -219,6 +248,7 @@ impl Baseline {
     /// Errors: those of [`align`].
     pub fn judge(&self, machine: &mut Machine) -> Result<()> {
         machine.health.slack = Some(self.slack(machine));
+        machine.health.noise = Self::noise(&align(&[&self.machine, machine])?);
         let places = places_of(machine);
         for (line, change) in self.changes(machine)? {
             let [old, new] = line.cells.as_slice() else {
@@ -387,6 +417,42 @@ mod tests {
         assert_eq!(suspects(with(2.0, 80.0)), ["sum/a"]);
         // A faster machine allows no less.
         assert_eq!(suspects(with(1.02, 300.0)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_all_rows_scatter_by_is_noise_and_a_kernel_beyond_it_is_slower() {
+        let names: Vec<String> = (0..30).map(|i| format!("row {i}")).collect();
+        let run = |times: &dyn Fn(usize) -> f64| {
+            machine(
+                names
+                    .iter()
+                    .enumerate()
+                    .map(|(i, n)| row(n, "", times(i)))
+                    .collect(),
+            )
+        };
+        let judged = |times: &dyn Fn(usize) -> f64| {
+            let baseline = Baseline {
+                machine: run(&|_| 1.0),
+                margin: 0.05,
+            };
+            let mut new = run(times);
+            baseline.judge(&mut new).unwrap();
+            (new.health.noise.unwrap(), regressions(&new))
+        };
+        // Rows that scatter by 4 in a hundred to both sides hide one of 12, but not one of 40.
+        let scattered = |i: usize| if i % 2 == 0 { 1.04 } else { 0.96 };
+        let with = |last: f64| judged(&|i| if i == 29 { last } else { scattered(i) });
+        let (noise, slower) = with(1.12);
+        assert!((1.15..1.25).contains(&noise), "{noise}");
+        assert_eq!(slower, Vec::<String>::new());
+        assert_eq!(with(1.4).1, ["sum/row 29"]);
+        // Rows that hardly scatter hide nothing beyond the margin.
+        let (noise, slower) = judged(&|i| if i == 29 { 1.12 } else { 1.0 });
+        assert_eq!((noise, slower), (1.0, vec!["sum/row 29".to_string()]));
+        // However wildly they scatter, what takes half as long again is slower.
+        let (noise, slower) = judged(&|i| [0.4, 1.0, 1.6][i % 3]);
+        assert_eq!((noise, slower.len()), (MOST_NOISE, 10));
     }
 
     #[test]

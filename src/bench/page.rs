@@ -343,6 +343,12 @@ fn steadiness(machine: &Machine) -> String {
             three(slack)
         ));
     }
+    if let Some(noise) = health.noise.filter(|n| n.is_finite() && *n > 1.005) {
+        parts.push(format!(
+            "rows up to {}× as slow as the baseline are taken for noise, by how far all ratios lie apart",
+            three(noise)
+        ));
+    }
     if let Some(slowdown) = positive(Some(health.slowdown)) {
         let words = format!("after the run {}× the time of before", three(slowdown));
         parts.push(match health.throttled {

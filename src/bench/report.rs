@@ -468,6 +468,10 @@ pub struct Health {
     /// it: a machine that others use is no regression of a kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slack: Option<f64>,
+    /// Of `--baseline`: how much slower than the baseline a row may be for the noise between the two runs, by how far the
+    /// ratios of all rows lie apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<f64>,
     /// Of `--corrupt`: whether anything that ran was spoiled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spoiled: Option<bool>,

@@ -161,7 +161,7 @@ impl Bench {
         }
         if let Some(baseline) = &baseline {
             if !self.json {
-                against(&mut out, baseline, &report)?;
+                against(&mut out, baseline, &report, self.margin())?;
             }
             in_common(baseline, &report)?;
         }
@@ -599,7 +599,7 @@ fn nothing_in_common() -> Failure {
 }
 
 /// Ratios to the baseline.
-fn against(out: &mut impl io::Write, baseline: &Report, report: &Report) -> Outcome {
+fn against(out: &mut impl io::Write, baseline: &Report, report: &Report, margin: f64) -> Outcome {
     for machine in &report.machines {
         let old = old_of(baseline, &machine.environment)?;
         let mut lines = align(&[old, machine])?;
@@ -612,6 +612,12 @@ fn against(out: &mut impl io::Write, baseline: &Report, report: &Report) -> Outc
                 out,
                 "the machine itself is {}{slack:.2} times as slow as that of the baseline, by its ceilings; ratios are judged after division by that",
                 if slack < MOST_SLACK { "" } else { "at least " }
+            )?;
+        }
+        if let Some(noise) = machine.health.noise.filter(|n| *n > 1.0 + margin) {
+            writeln!(
+                out,
+                "rows up to {noise:.2} times as slow are taken for noise, by how far the ratios of all rows lie apart"
             )?;
         }
     }
