@@ -3,12 +3,11 @@
 //! source: torch.log_softmax
 
 use crate::error::Result;
-use crate::fuse::{cast, contiguous};
-use crate::gpu::{Caps, Device, Source};
-use crate::ops::launch;
-use crate::ops::norm::{self, groups, ladder};
+use crate::gpu::{Caps, Source};
+use crate::ops::norm;
+use crate::ops::norm::rows::{self, Rows};
 use crate::ops::op::{
-    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, FLOATS, Input, Meta, Op, Role,
+    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, FLOATS, Input, Meta, Op,
     Signature,
 };
 use crate::tape;
@@ -31,124 +30,44 @@ impl Tensor {
             order.swap(axis, last);
             return self.permute(&order)?.log_softmax(-1)?.permute(&order);
         }
-        let y = forward(self)?;
+        let y = ROWS.forward(self)?;
         let value = y.detach();
         Ok(tape::record("log_softmax", &[self], y, move |dy, sink| {
-            sink.give(0, vjp(&value, dy)?)
+            sink.give(0, ROWS.vjp(&value, dy)?)
         }))
     }
 }
 
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-struct Params {
-    rows: u32,
-    cols: u32,
-    x_offset: u32,
-    y_offset: u32,
-    dy_offset: u32,
-    padding: [u32; 3],
-}
-
-fn forward(x: &Tensor) -> Result<Tensor> {
-    let device = x.device();
-    let stored = contiguous(&launch::storage(device, x)?)?;
-    let y = Tensor::empty(device, stored.dtype(), *x.shape())?;
-    run(
-        device,
-        "log_softmax",
-        "log_softmax_workgroup",
-        &[&stored],
-        &y,
-        |p| {
-            p.x_offset = stored.layout().offset as u32;
-            p.y_offset = y.layout().offset as u32;
-        },
-    )?;
-    restore(y, x.dtype())
-}
-
-fn vjp(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let device = y.device();
-    let stored = contiguous(&launch::storage(device, y)?)?;
-    let upstream = contiguous(&launch::storage(device, dy)?)?;
-    let dx = Tensor::empty(device, stored.dtype(), *y.shape())?;
-    run(
-        device,
+static ROWS: Rows = Rows {
+    op: &LogSoftmax,
+    steps: "steps over a row of log_softmax",
+    forward: ["log_softmax", "log_softmax_vec4", "log_softmax_workgroup"],
+    vjp: [
         "log_softmax_vjp",
+        "log_softmax_vjp_vec4",
         "log_softmax_vjp_workgroup",
-        &[&stored, &upstream],
-        &dx,
-        |p| {
-            p.y_offset = stored.layout().offset as u32;
-            p.dy_offset = upstream.layout().offset as u32;
-            p.x_offset = dx.layout().offset as u32;
-        },
-    )?;
-    restore(dx, y.dtype())
-}
-
-fn restore(tensor: Tensor, dtype: DType) -> Result<Tensor> {
-    if tensor.dtype() == dtype {
-        Ok(tensor)
-    } else {
-        cast(&tensor, dtype)
-    }
-}
-
-fn run(
-    device: &Device,
-    row: &'static str,
-    workgroup: &'static str,
-    inputs: &[&Tensor],
-    out: &Tensor,
-    offsets: impl FnOnce(&mut Params),
-) -> Result<()> {
-    let cols = *out.shape().last().expect("rank is at least 1");
-    let rows = out.numel().checked_div(cols).unwrap_or(0);
-    if rows == 0 {
-        return Ok(());
-    }
-    launch::check_steps(
-        device,
-        "steps over a row of log_softmax",
-        norm::steps("_workgroup", cols),
-    )?;
-    // There is no rung by quads yet.
-    let candidates = ladder(device.caps(), cols, false, [row, row, workgroup]);
-    let elem = out.dtype().elem();
-    let (entry, _) =
-        candidates[launch::choose_for(&LogSoftmax, device, elem, &[rows, cols], &candidates)?];
-    let mut params = Params {
-        rows: rows as u32,
-        cols: cols as u32,
-        x_offset: 0,
-        y_offset: 0,
-        dy_offset: 0,
-        padding: [0; 3],
-    };
-    offsets(&mut params);
-    launch::dispatch(
-        device,
-        &norm::kernel(source(entry), entry, elem),
-        inputs,
-        &[out],
-        &params,
-        groups(entry, rows),
-    )
-}
+    ],
+    source,
+};
 
 fn source(entry: &str) -> Source {
-    if entry.contains("vjp") {
-        Source::file(
+    match entry {
+        "log_softmax_vec4" => Source::file(
+            "norm/log_softmax_vec4",
+            include_str!("../../../shaders/norm/log_softmax_vec4.wgsl"),
+        ),
+        "log_softmax_vjp_vec4" => Source::file(
+            "norm/log_softmax_vjp_vec4",
+            include_str!("../../../shaders/norm/log_softmax_vjp_vec4.wgsl"),
+        ),
+        _ if entry.contains("vjp") => Source::file(
             "norm/log_softmax_vjp",
             include_str!("../../../shaders/norm/log_softmax_vjp.wgsl"),
-        )
-    } else {
-        Source::file(
+        ),
+        _ => Source::file(
             "norm/log_softmax",
             include_str!("../../../shaders/norm/log_softmax.wgsl"),
-        )
+        ),
     }
 }
 
@@ -183,19 +102,12 @@ impl Op for LogSoftmax {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let entry = |name, role, rung| norm::entry(source(name), name, role, rung);
-        vec![
-            entry("log_softmax", Role::Forward, "row"),
-            entry("log_softmax_workgroup", Role::Forward, "workgroup"),
-            entry("log_softmax_vjp", Role::Vjp, "row"),
-            entry("log_softmax_vjp_workgroup", Role::Vjp, "workgroup"),
-        ]
+        ROWS.entries()
     }
 
     fn cases(&self) -> Vec<Case> {
         let domain = Domain::Uniform(-3.0, 3.0);
         vec![
-            // Two workgroups of rows with a rest, two strides of a workgroup's lanes with a rest.
             Case::new("verify").f32(&[67, 131], domain),
             Case::new("one_element").f32(&[1], domain),
             Case::new("tile_less_one").f32(&[2, 63], domain),
@@ -206,10 +118,13 @@ impl Op for LogSoftmax {
             Case::new("middle_axis")
                 .f32(&[2, 13, 5], domain)
                 .attr("axis", 1i64),
+            Case::new("quads").f32(&[3, 5, 68], domain),
+            Case::new("one_quad").f32(&[129, 4], domain),
             // More elements than a software driver lets one invocation walk over, one by one and by quads.
             Case::new("long_row").f32(&[2, 35_001], domain),
             Case::new("long_row_of_quads").f32(&[1, 100_000], domain),
             Case::new("large_logits").f32(&[3, 65], Domain::Offset(1e4, 50.0)),
+            Case::new("large_logits_by_quads").f32(&[3, 64], Domain::Offset(1e4, 50.0)),
             Case::new("empty").f32(&[0, 4], domain).no_gradient(),
             Case::new("f16").input(&[3, 77], DType::F16, domain),
             Case::new("rows_of_32")
@@ -223,10 +138,12 @@ impl Op for LogSoftmax {
         ]
     }
 
+    fn verify_case(&self, entry: &Entry) -> Case {
+        rows::verify_case(entry)
+    }
+
     fn tries(&self, entry: &Entry, case: &Case) -> bool {
-        // Without the attribute the rows are the last axis.
-        let shape = case.inputs[0].as_ref().map(|x| x.shape);
-        shape.is_none_or(|x| x.last().is_none_or(|cols| norm::tries(entry, *cols)))
+        rows::tries(entry, case)
     }
 
     fn twin(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Vec<Array> {
@@ -251,9 +168,7 @@ impl Op for LogSoftmax {
 
     fn plan(&self, inputs: &[Option<Meta>], attrs: &Attrs, caps: &Caps) -> Option<String> {
         let cols = norm::length_of_axis("log_softmax", inputs, attrs.int("axis"))?;
-        // There is no rung by quads.
-        let rungs = ["log_softmax", "log_softmax", "log_softmax_workgroup"];
-        Some(norm::plan_line(caps, cols, rungs))
+        Some(norm::plan_line(caps, cols, ROWS.forward))
     }
 
     fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {

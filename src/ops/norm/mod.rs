@@ -6,6 +6,7 @@
 
 pub mod layer_norm;
 pub mod log_softmax;
+mod rows;
 pub mod softmax;
 
 use crate::gpu::shader::{Elem, Source};

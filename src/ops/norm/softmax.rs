@@ -3,12 +3,11 @@
 //! source: Bridle 1990; torch.softmax
 
 use crate::error::Result;
-use crate::fuse::{cast, contiguous};
-use crate::gpu::{Caps, Device, Source};
-use crate::ops::launch;
-use crate::ops::norm::{self, aligned, groups, ladder};
+use crate::gpu::{Caps, Source};
+use crate::ops::norm;
+use crate::ops::norm::rows::{self, Rows};
 use crate::ops::op::{
-    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, FLOATS, Input, Meta, Op, Role,
+    Array, AttrDefault, AttrSpec, Attrs, Case, Cost, Domain, Entry, FLOATS, Input, Meta, Op,
     Signature,
 };
 use crate::tape;
@@ -31,106 +30,21 @@ impl Tensor {
             order.swap(axis, last);
             return self.permute(&order)?.softmax(-1)?.permute(&order);
         }
-        let y = forward(self)?;
+        let y = ROWS.forward(self)?;
         let value = y.detach();
         Ok(tape::record("softmax", &[self], y, move |dy, sink| {
-            sink.give(0, vjp(&value, dy)?)
+            sink.give(0, ROWS.vjp(&value, dy)?)
         }))
     }
 }
 
-/// An invocation per row, the same by quads, a workgroup per row.
-const RUNGS: [&str; 3] = ["softmax", "softmax_vec4", "softmax_workgroup"];
-
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-struct Params {
-    rows: u32,
-    cols: u32,
-    x_offset: u32,
-    y_offset: u32,
-    dy_offset: u32,
-    padding: [u32; 3],
-}
-
-fn forward(x: &Tensor) -> Result<Tensor> {
-    let device = x.device();
-    let stored = contiguous(&launch::storage(device, x)?)?;
-    let y = Tensor::empty(device, stored.dtype(), *x.shape())?;
-    run(device, RUNGS, &[&stored], &y, |p| {
-        p.x_offset = stored.layout().offset as u32;
-        p.y_offset = y.layout().offset as u32;
-    })?;
-    restore(y, x.dtype())
-}
-
-fn vjp(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let device = y.device();
-    let stored = contiguous(&launch::storage(device, y)?)?;
-    let upstream = contiguous(&launch::storage(device, dy)?)?;
-    let dx = Tensor::empty(device, stored.dtype(), *y.shape())?;
-    run(
-        device,
-        ["softmax_vjp", "softmax_vjp_vec4", "softmax_vjp_workgroup"],
-        &[&stored, &upstream],
-        &dx,
-        |p| {
-            p.y_offset = stored.layout().offset as u32;
-            p.dy_offset = upstream.layout().offset as u32;
-            p.x_offset = dx.layout().offset as u32;
-        },
-    )?;
-    restore(dx, y.dtype())
-}
-
-fn restore(tensor: Tensor, dtype: DType) -> Result<Tensor> {
-    if tensor.dtype() == dtype {
-        Ok(tensor)
-    } else {
-        cast(&tensor, dtype)
-    }
-}
-
-fn run(
-    device: &Device,
-    rungs: [&'static str; 3],
-    inputs: &[&Tensor],
-    out: &Tensor,
-    offsets: impl FnOnce(&mut Params),
-) -> Result<()> {
-    let cols = *out.shape().last().expect("rank is at least 1");
-    let rows = out.numel().checked_div(cols).unwrap_or(0);
-    if rows == 0 {
-        return Ok(());
-    }
-    launch::check_steps(
-        device,
-        "steps over a row of softmax",
-        norm::steps("_workgroup", cols),
-    )?;
-    let aligned = aligned(cols, inputs) && aligned(cols, &[out]);
-    let candidates = ladder(device.caps(), cols, aligned, rungs);
-    let elem = out.dtype().elem();
-    let (entry, _) =
-        candidates[launch::choose_for(&Softmax, device, elem, &[rows, cols], &candidates)?];
-    let mut params = Params {
-        rows: rows as u32,
-        cols: cols as u32,
-        x_offset: 0,
-        y_offset: 0,
-        dy_offset: 0,
-        padding: [0; 3],
-    };
-    offsets(&mut params);
-    launch::dispatch(
-        device,
-        &norm::kernel(source(entry), entry, elem),
-        inputs,
-        &[out],
-        &params,
-        groups(entry, rows),
-    )
-}
+static ROWS: Rows = Rows {
+    op: &Softmax,
+    steps: "steps over a row of softmax",
+    forward: ["softmax", "softmax_vec4", "softmax_workgroup"],
+    vjp: ["softmax_vjp", "softmax_vjp_vec4", "softmax_vjp_workgroup"],
+    source,
+};
 
 fn source(entry: &str) -> Source {
     match entry {
@@ -184,21 +98,12 @@ impl Op for Softmax {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        let entry = |name, role, rung| norm::entry(source(name), name, role, rung);
-        vec![
-            entry("softmax", Role::Forward, "row"),
-            entry("softmax_vec4", Role::Forward, "vec4"),
-            entry("softmax_workgroup", Role::Forward, "workgroup"),
-            entry("softmax_vjp", Role::Vjp, "row"),
-            entry("softmax_vjp_vec4", Role::Vjp, "vec4"),
-            entry("softmax_vjp_workgroup", Role::Vjp, "workgroup"),
-        ]
+        ROWS.entries()
     }
 
     fn cases(&self) -> Vec<Case> {
         let domain = Domain::Uniform(-3.0, 3.0);
         vec![
-            // Two workgroups of rows with a rest, two strides of a workgroup's lanes with a rest.
             Case::new("verify").f32(&[67, 131], domain),
             Case::new("one_element").f32(&[1], domain),
             Case::new("tile_less_one").f32(&[2, 63], domain),
@@ -230,18 +135,11 @@ impl Op for Softmax {
     }
 
     fn verify_case(&self, entry: &Entry) -> Case {
-        let cols = if entry.name().ends_with("_vec4") {
-            132
-        } else {
-            131
-        };
-        Case::new("verify").f32(&[67, cols], Domain::Uniform(-3.0, 3.0))
+        rows::verify_case(entry)
     }
 
     fn tries(&self, entry: &Entry, case: &Case) -> bool {
-        // Without the attribute the rows are the last axis.
-        let shape = case.inputs[0].as_ref().map(|x| x.shape);
-        shape.is_none_or(|x| x.last().is_none_or(|cols| norm::tries(entry, *cols)))
+        rows::tries(entry, case)
     }
 
     fn twin(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Vec<Array> {
@@ -265,7 +163,7 @@ impl Op for Softmax {
 
     fn plan(&self, inputs: &[Option<Meta>], attrs: &Attrs, caps: &Caps) -> Option<String> {
         let cols = norm::length_of_axis("softmax", inputs, attrs.int("axis"))?;
-        Some(norm::plan_line(caps, cols, RUNGS))
+        Some(norm::plan_line(caps, cols, ROWS.forward))
     }
 
     fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
