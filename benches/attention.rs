@@ -4,7 +4,7 @@
 //! per pair of tokens forward, five backward (one of them to find the softmax again).
 
 use affekt::ops;
-use affekt::ops::op::Meta;
+use affekt::ops::op::{Meta, Role};
 use affekt::ops::probe::{inputs_of, upload};
 use affekt::{Device, Result, Tensor};
 
@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     for case in op.cases().iter().filter(|c| c.bench) {
         let attrs = case.attrs.complete(op.signature())?;
         let metas: Vec<Option<Meta>> = case.metas();
-        let flops = op.cost(&metas, &attrs).flops as f64;
+        let flops = ops::cost(op, Role::Forward, &metas, &attrs)?.flops as f64;
         let leaves = case
             .inputs
             .iter()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use affekt::gpu::Limits;
 use affekt::ops;
-use affekt::ops::op::Meta;
+use affekt::ops::op::{Meta, Role};
 use affekt::ops::probe::{inputs_of, upload};
 use affekt::{Device, DeviceOptions, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -32,7 +32,8 @@ fn operators(criterion: &mut Criterion) {
                 .complete(op.signature())
                 .expect("cases have valid attributes");
             let metas: Vec<Option<Meta>> = case.metas();
-            let cost = op.cost(&metas, &attrs);
+            let cost =
+                ops::cost(op, Role::Forward, &metas, &attrs).expect("cases have valid inputs");
             let inputs: Vec<Option<Tensor>> = case
                 .inputs
                 .iter()

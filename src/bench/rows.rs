@@ -66,8 +66,8 @@ impl Subject {
         let inputs = self.case.inputs.iter().zip(self.op.signature().inputs);
         let mut inputs = inputs.filter_map(|(spec, input)| Some((spec.as_ref()?, input)));
         let flows = inputs.any(|(spec, input)| input.differentiable && spec.dtype.is_float());
-        let attrs = self.attrs();
-        flows && attrs.is_ok_and(|a| self.op.vjp_cost(&self.case.metas(), &a).bytes() > 0)
+        let cost = ops::cost(self.op, Role::Vjp, &self.case.metas(), &self.case.attrs);
+        flows && cost.is_ok_and(|cost| cost.bytes() > 0)
     }
 
     /// Shapes and dtypes of the inputs that are there.
@@ -184,10 +184,7 @@ impl Subject {
             Clock::Wall => None,
         };
         let wall = time(Clock::Wall)?;
-        let cost = match self.role {
-            Role::Forward => self.op.cost(&metas, &attrs),
-            Role::Vjp => self.op.vjp_cost(&metas, &attrs),
-        };
+        let cost = ops::cost(self.op, self.role, &metas, &attrs)?;
         let mut dropped = self.dropped(device);
         dropped.extend(take_given_way(device));
         let timing = gpu.unwrap_or(wall);

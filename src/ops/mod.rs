@@ -24,7 +24,7 @@ pub mod signal;
 
 use crate::error::{Error, Result};
 use crate::gpu::Device;
-use crate::ops::op::{Attrs, Meta, Op, check_inputs, same_device};
+use crate::ops::op::{Attrs, Cost, Meta, Op, Role, check_inputs, same_device};
 use crate::tensor::{DType, Tensor};
 
 /// Every operator, by family.
@@ -80,6 +80,18 @@ pub fn infer(op: &dyn Op, inputs: &[Option<Meta>], attrs: &Attrs) -> Result<Vec<
     let attrs = attrs.complete(op.signature())?;
     check_inputs(op.signature(), inputs)?;
     op.infer(inputs, &attrs)
+}
+
+/// Work that no implementation of a call, or of its backward pass, can avoid.
+///
+/// Errors: those of [`run`].
+pub fn cost(op: &dyn Op, role: Role, inputs: &[Option<Meta>], attrs: &Attrs) -> Result<Cost> {
+    let attrs = attrs.complete(op.signature())?;
+    let outputs = infer(op, inputs, &attrs)?;
+    Ok(match role {
+        Role::Forward => op.cost(inputs, &outputs, &attrs),
+        Role::Vjp => op.vjp_cost(inputs, &outputs, &attrs),
+    })
 }
 
 impl Device {

@@ -62,17 +62,13 @@ pub trait Op: Sync {
     /// How far from the twin an `f32` result may be.
     fn tolerance(&self, inputs: &[Option<&Array>], attrs: &Attrs) -> Tolerance;
 
-    /// Work that no implementation can avoid.
-    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost;
+    /// Work that no implementation can avoid; `outputs` are those of [`infer`](Self::infer).
+    fn cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], attrs: &Attrs) -> Cost;
 
     /// Work that no backward pass can avoid. By itself, the upstream gradients read and the gradients written once each:
     /// what a gradient reads beside that, and what it computes, only the operator knows.
-    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        Cost::vjp(
-            self.signature(),
-            inputs,
-            &self.infer(inputs, attrs).unwrap_or_default(),
-        )
+    fn vjp_cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], _: &Attrs) -> Cost {
+        Cost::vjp(self.signature(), inputs, outputs)
     }
 
     /// The scalar function behind an elementwise operator, which is what gets fused.
@@ -754,6 +750,12 @@ impl Cost {
             written_bytes: outputs.iter().map(Meta::bytes).sum(),
             flops,
         }
+    }
+
+    /// Inputs and outputs once each, and `flops` for each element of the inputs.
+    pub fn per_element(inputs: &[Option<Meta>], outputs: &[Meta], flops: u64) -> Self {
+        let n: usize = inputs.iter().flatten().map(|m| m.shape.numel()).sum();
+        Self::streaming(inputs, outputs, flops * n as u64)
     }
 
     /// Upstream gradients and gradients once each.

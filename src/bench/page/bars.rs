@@ -9,7 +9,7 @@ use crate::page::escape;
 use crate::page::units::{secs, three};
 
 /// Where names end and bars begin.
-const NAMES: f64 = 142.0;
+const NAMES: f64 = 162.0;
 const BARS_END: f64 = WIDTH - 46.0;
 const LINE: f64 = 19.0;
 /// Letters of a name that fit beside its bar.

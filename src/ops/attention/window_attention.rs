@@ -545,8 +545,7 @@ impl Op for WindowAttentionOp {
         }
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+    fn cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], attrs: &Attrs) -> Cost {
         let grid = inputs[0]
             .zip(options(attrs).ok())
             .and_then(|(qkv, options)| check(qkv, inputs[1], &options).ok());
@@ -554,15 +553,14 @@ impl Op for WindowAttentionOp {
         let flops = grid.map_or(0, |g| {
             4 * g.n_tokens() * g.window[0] * g.window[1] * g.channels
         });
-        Cost::streaming(inputs, &outputs, flops as u64)
+        Cost::streaming(inputs, outputs, flops as u64)
     }
 
-    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+    fn vjp_cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], attrs: &Attrs) -> Cost {
         // The weights again, and two products for each of the two that gave values and weights.
-        Cost::vjp(self.signature(), inputs, &outputs)
+        Cost::vjp(self.signature(), inputs, outputs)
             .reading(&inputs[0])
-            .computing(5 * self.cost(inputs, attrs).flops / 2)
+            .computing(5 * self.cost(inputs, outputs, attrs).flops / 2)
     }
 
     fn refusals(&self) -> Vec<(&'static str, Case)> {

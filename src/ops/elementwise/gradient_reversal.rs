@@ -95,7 +95,7 @@ impl Op for GradientReversal {
         Tolerance::EXACT
     }
 
-    fn cost(&self, _: &[Option<Meta>], _: &Attrs) -> Cost {
+    fn cost(&self, _: &[Option<Meta>], _: &[Meta], _: &Attrs) -> Cost {
         // A view moves nothing.
         Cost::default()
     }

@@ -403,8 +403,7 @@ impl Op for Gather {
         Tolerance::EXACT
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+    fn cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], _: &Attrs) -> Cost {
         // As many elements of x are read as are written.
         let index = inputs.get(1).copied().flatten().map_or(0, |m| m.bytes());
         let moved: u64 = outputs.iter().map(Meta::bytes).sum();
@@ -415,9 +414,8 @@ impl Op for Gather {
         }
     }
 
-    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
-        Cost::vjp(self.signature(), inputs, &outputs).reading(&inputs[1])
+    fn vjp_cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], _: &Attrs) -> Cost {
+        Cost::vjp(self.signature(), inputs, outputs).reading(&inputs[1])
     }
 
     fn refusals(&self) -> Vec<(&'static str, Case)> {

@@ -132,7 +132,7 @@ impl Op for Permute {
         Tolerance::EXACT
     }
 
-    fn cost(&self, _: &[Option<Meta>], _: &Attrs) -> Cost {
+    fn cost(&self, _: &[Option<Meta>], _: &[Meta], _: &Attrs) -> Cost {
         // A view moves nothing.
         Cost::default()
     }

@@ -517,17 +517,16 @@ impl Op for ScatterAdd {
         Tolerance::sum(index.shape[axis] + 1, x.max_abs().max(src.max_abs()))
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+    fn cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], _: &Attrs) -> Cost {
         let n = inputs
             .get(2)
             .copied()
             .flatten()
             .map_or(0, |m| m.shape.numel());
-        Cost::streaming(inputs, &outputs, n as u64)
+        Cost::streaming(inputs, outputs, n as u64)
     }
 
-    fn vjp_cost(&self, inputs: &[Option<Meta>], _: &Attrs) -> Cost {
+    fn vjp_cost(&self, inputs: &[Option<Meta>], _: &[Meta], _: &Attrs) -> Cost {
         // The upstream gradient is handed on to x; src gathers it.
         let src = inputs[2].as_ref().map_or(0, Meta::bytes);
         Cost {

@@ -948,20 +948,18 @@ impl Op for Matmul {
         Tolerance::sum(inner + 1, (a.max_abs() * b.max_abs()).max(bias))
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+    fn cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], attrs: &Attrs) -> Cost {
         let a = inputs[0].map(|m| turned(m, attrs.bool("transpose_a")));
         let inner = a.and_then(|m| m.shape.last().copied()).unwrap_or(0);
         let n = outputs.first().map_or(0, |m| m.shape.numel());
-        Cost::streaming(inputs, &outputs, 2 * (n * inner) as u64)
+        Cost::streaming(inputs, outputs, 2 * (n * inner) as u64)
     }
 
-    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
+    fn vjp_cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], attrs: &Attrs) -> Cost {
         // A product for each factor, each with the other one.
-        Cost::vjp(self.signature(), inputs, &outputs)
+        Cost::vjp(self.signature(), inputs, outputs)
             .reading(inputs.iter().take(2).flatten())
-            .computing(2 * self.cost(inputs, attrs).flops)
+            .computing(2 * self.cost(inputs, outputs, attrs).flops)
     }
 
     fn refusals(&self) -> Vec<(&'static str, Case)> {

@@ -317,7 +317,7 @@ impl Op for Operator {
         Tolerance::ulps(16.0, largest + s.lr)
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], _: &Attrs) -> Cost {
+    fn cost(&self, inputs: &[Option<Meta>], _: &[Meta], _: &Attrs) -> Cost {
         let x = inputs[0].expect("check_inputs saw it");
         Cost {
             read_bytes: 4 * x.bytes(),

@@ -240,7 +240,7 @@ impl Op for Operator {
         Tolerance::ulps(steps as f64 / 2.0, 0.0)
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], _: &Attrs) -> Cost {
+    fn cost(&self, inputs: &[Option<Meta>], _: &[Meta], _: &Attrs) -> Cost {
         let n: u64 = inputs
             .iter()
             .flatten()

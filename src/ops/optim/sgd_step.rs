@@ -321,7 +321,7 @@ impl Op for Operator {
         Tolerance::ulps(8.0, 2.0 * largest)
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], _: &Attrs) -> Cost {
+    fn cost(&self, inputs: &[Option<Meta>], _: &[Meta], _: &Attrs) -> Cost {
         let x = inputs[0].expect("check_inputs saw it");
         let reads = 2 + u64::from(inputs[2].is_some());
         Cost {

@@ -249,10 +249,8 @@ impl Op for Arg {
         Tolerance::EXACT
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
-        let n: usize = inputs.iter().flatten().map(|m| m.shape.numel()).sum();
-        Cost::streaming(inputs, &outputs, n as u64)
+    fn cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], _: &Attrs) -> Cost {
+        Cost::per_element(inputs, outputs, 1)
     }
 
     fn refusals(&self) -> Vec<(&'static str, Case)> {

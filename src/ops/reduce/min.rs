@@ -154,21 +154,14 @@ impl Op for Min {
         reduce::plan_line("min", inputs, attrs)
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
-        let n = inputs
-            .iter()
-            .flatten()
-            .map(|m| m.shape.numel())
-            .sum::<usize>();
-        Cost::streaming(inputs, &outputs, n as u64)
+    fn cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], _: &Attrs) -> Cost {
+        Cost::per_element(inputs, outputs, 1)
     }
 
-    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
-        Cost::vjp(self.signature(), inputs, &outputs)
+    fn vjp_cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], _: &Attrs) -> Cost {
+        Cost::vjp(self.signature(), inputs, outputs)
             .reading(&inputs[0])
-            .reading(&outputs)
+            .reading(outputs)
     }
 
     fn refusals(&self) -> Vec<(&'static str, Case)> {

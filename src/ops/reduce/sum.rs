@@ -181,17 +181,11 @@ impl Op for Sum {
         reduce::plan_line("sum", inputs, attrs)
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
-        let n = inputs
-            .iter()
-            .flatten()
-            .map(|m| m.shape.numel())
-            .sum::<usize>();
-        Cost::streaming(inputs, &outputs, n as u64)
+    fn cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], _: &Attrs) -> Cost {
+        Cost::per_element(inputs, outputs, 1)
     }
 
-    fn vjp_cost(&self, _: &[Option<Meta>], _: &Attrs) -> Cost {
+    fn vjp_cost(&self, _: &[Option<Meta>], _: &[Meta], _: &Attrs) -> Cost {
         // The upstream gradient, stretched: a view.
         Cost::default()
     }

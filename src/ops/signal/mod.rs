@@ -258,14 +258,12 @@ impl Op for Plain {
         (self.tolerance)(inputs, attrs)
     }
 
-    fn cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
-        Cost::streaming(inputs, &outputs, (self.flops)(inputs, attrs))
+    fn cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], attrs: &Attrs) -> Cost {
+        Cost::streaming(inputs, outputs, (self.flops)(inputs, attrs))
     }
 
-    fn vjp_cost(&self, inputs: &[Option<Meta>], attrs: &Attrs) -> Cost {
-        let outputs = self.infer(inputs, attrs).unwrap_or_default();
-        let cost = Cost::vjp(self.signature, inputs, &outputs);
+    fn vjp_cost(&self, inputs: &[Option<Meta>], outputs: &[Meta], attrs: &Attrs) -> Cost {
+        let cost = Cost::vjp(self.signature, inputs, outputs);
         match self.linear {
             true => cost.computing((self.flops)(inputs, attrs)),
             false => cost.reading(&inputs[0]),

@@ -331,7 +331,7 @@ impl Planned {
             })?;
         }
         let outputs = ops::infer(op, &inputs, &attrs)?;
-        let cost = op.cost(&inputs, &attrs);
+        let cost = op.cost(&inputs, &outputs, &attrs);
         let device = session.open(Limits::Full)?;
         Ok(Planned {
             plan: op.plan(&inputs, &attrs, device.caps()),

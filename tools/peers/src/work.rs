@@ -1,7 +1,7 @@
 //! What is done: names, inputs and numbers, the same for every engine. Names no engine.
 
 use affekt::ops;
-use affekt::ops::op::{Attrs, Case, Cost, Domain, Meta, Op};
+use affekt::ops::op::{Attrs, Case, Cost, Domain, Meta, Op, Role};
 use affekt::ops::probe::{Numbers, inputs_of};
 
 use crate::Failure;
@@ -92,7 +92,7 @@ impl Work {
     pub fn cost(&self) -> Result<Cost, Failure> {
         let metas = self.case.metas();
         Ok(match self.kind {
-            Kind::Operator(op) => op.cost(&metas, &self.attrs()?),
+            Kind::Operator(op) => ops::cost(op, Role::Forward, &metas, &self.case.attrs)?,
             Kind::Chain => {
                 let x: Vec<Meta> = metas[0].into_iter().collect();
                 Cost::streaming(&metas, &x, 10 * CHAIN as u64)
