@@ -133,11 +133,15 @@ pub const MOST_NOISE: f64 = 1.25;
 /// Fewest rows that tell of the noise between two runs.
 const FEWEST_TO_SCATTER: usize = 20;
 
+/// How much slower than the baseline is no regression yet, unless another share is asked for.
+pub const MARGIN: f64 = 0.05;
+
 /// An earlier run of the same adapter.
 pub struct Baseline {
     pub machine: Machine,
-    /// How much slower is no regression yet (0.05: five hundredths), whatever the spread.
-    pub margin: f64,
+    /// How much slower is no regression yet, whatever the spread and the noise; if `None`, [`MARGIN`] or what
+    /// [`noise`](Self::noise) makes of all rows.
+    pub margin: Option<f64>,
 }
 
 impl Baseline {
@@ -183,33 +187,38 @@ impl Baseline {
         }
     }
 
-    /// How far the ratios of rows lie from their median in either direction, up to [`MOST_NOISE`]: three standard deviations
-    /// of their logarithms, which few rows that did change do not move, as the deviation is that of the median one
-    /// (Rousseeuw & Croux 1993). Rows of one run spread little; between two runs memory lies elsewhere, and other guests
-    /// of a shared machine come and go. `None` with too few rows.
-    fn noise(lines: &[Line]) -> Option<f64> {
+    /// How much slower than the baseline a row of `machine` may be for the noise between the two runs, up to
+    /// [`MOST_NOISE`]: three standard deviations of the logarithms of all ratios, as the shortest interval that holds half
+    /// of them has it (Rousseeuw & Leroy 1988). So neither rows that became slower, if they are at most half, nor those
+    /// that became faster are taken for noise. Rows of one run spread little; between two runs memory lies elsewhere, and
+    /// other guests of a shared machine come and go. `None` with too few rows, and where that is within the margin or
+    /// the margin was asked for.
+    ///
+    /// Errors: those of [`align`].
+    pub fn noise(&self, machine: &Machine) -> Result<Option<f64>> {
+        let lines = align(&[&self.machine, machine])?;
         let ratios = lines
             .iter()
             .filter_map(|line| line.cells.get(1)?.as_ref()?.ratio);
         let logs = ratios.map(|r| r.value.ln()).filter(|l| l.is_finite());
         let mut logs: Vec<f64> = logs.collect();
-        if logs.len() < FEWEST_TO_SCATTER {
-            return None;
+        if self.margin.is_some() || logs.len() < FEWEST_TO_SCATTER {
+            return Ok(None);
         }
         logs.sort_by(f64::total_cmp);
-        let middle = quantile(&logs, 0.5);
-        let mut apart: Vec<f64> = logs.iter().map(|l| (l - middle).abs()).collect();
-        apart.sort_by(f64::total_cmp);
-        let deviation = 1.4826 * quantile(&apart, 0.5);
-        Some((3.0 * deviation).exp().min(MOST_NOISE))
+        let half = logs.len().div_ceil(2) - 1;
+        let widths = logs.iter().zip(&logs[half..]).map(|(low, high)| high - low);
+        // Half of a normal distribution lies within .6745 standard deviations to both sides.
+        let deviation = widths.fold(f64::INFINITY, f64::min) / (2.0 * 0.6745);
+        let noise = (3.0 * deviation).exp().min(MOST_NOISE);
+        Ok(Some(noise).filter(|noise| *noise > 1.0 + MARGIN))
     }
 
     /// What became of each row and step: where it stands in a line of [`align`], and how.
-    fn changes(&self, machine: &Machine) -> Result<Vec<(Line, Change)>> {
+    fn changes(&self, machine: &Machine, noise: Option<f64>) -> Result<Vec<(Line, Change)>> {
         let slack = self.slack(machine);
+        let margin = noise.map_or(self.margin.unwrap_or(MARGIN), |noise| noise - 1.0);
         let lines = align(&[&self.machine, machine])?;
-        let noise = Self::noise(&lines).unwrap_or(1.0);
-        let margin = self.margin.max(noise - 1.0);
         let changes = lines.into_iter().filter_map(|line| {
             let change = Self::change(&line, slack, margin)?;
             Some((line, change))
@@ -234,23 +243,24 @@ impl Baseline {
         })
     }
 
-    /// Names of the rows and steps that are slower as it looks now.
+    /// Names of the rows and steps that are slower as it looks now, be it for noise.
     ///
     /// Errors: those of [`align`].
     pub fn suspects(&self, machine: &Machine) -> Result<Vec<String>> {
-        let changes = self.changes(machine)?.into_iter();
+        let changes = self.changes(machine, None)?.into_iter();
         let slower = changes.filter(|(_, change)| *change == Change::Slower);
         Ok(slower.map(|(line, _)| line.name).collect())
     }
 
-    /// Notes in every row and step how it stands to the baseline. Rounds that are noted stay.
+    /// Notes in every row and step how it stands to the baseline, with this [`noise`](Self::noise). Rounds that are noted
+    /// stay.
     ///
     /// Errors: those of [`align`].
-    pub fn judge(&self, machine: &mut Machine) -> Result<()> {
+    pub fn judge(&self, machine: &mut Machine, noise: Option<f64>) -> Result<()> {
         machine.health.slack = Some(self.slack(machine));
-        machine.health.noise = Self::noise(&align(&[&self.machine, machine])?);
+        machine.health.noise = noise;
         let places = places_of(machine);
-        for (line, change) in self.changes(machine)? {
+        for (line, change) in self.changes(machine, noise)? {
             let [old, new] = line.cells.as_slice() else {
                 continue;
             };
@@ -377,10 +387,10 @@ mod tests {
         let judged = |machine: &Machine, new: &Machine| {
             let baseline = Baseline {
                 machine: machine.clone(),
-                margin: 0.05,
+                margin: None,
             };
             let mut new = new.clone();
-            baseline.judge(&mut new).unwrap();
+            baseline.judge(&mut new, None).unwrap();
             new
         };
         let after = judged(&old, &new);
@@ -408,7 +418,7 @@ mod tests {
         let suspects = |new: Machine| {
             let baseline = Baseline {
                 machine: with(1.0, 100.0),
-                margin: 0.05,
+                margin: None,
             };
             baseline.suspects(&new).unwrap()
         };
@@ -421,38 +431,49 @@ mod tests {
 
     #[test]
     fn what_all_rows_scatter_by_is_noise_and_a_kernel_beyond_it_is_slower() {
-        let names: Vec<String> = (0..30).map(|i| format!("row {i}")).collect();
         let run = |times: &dyn Fn(usize) -> f64| {
-            machine(
-                names
-                    .iter()
-                    .enumerate()
-                    .map(|(i, n)| row(n, "", times(i)))
-                    .collect(),
-            )
+            let rows = (0..30).map(|i| row(&format!("row {i}"), "", times(i)));
+            machine(rows.collect())
         };
-        let judged = |times: &dyn Fn(usize) -> f64| {
+        let judged = |margin: Option<f64>, times: &dyn Fn(usize) -> f64| {
             let baseline = Baseline {
                 machine: run(&|_| 1.0),
-                margin: 0.05,
+                margin,
             };
             let mut new = run(times);
-            baseline.judge(&mut new).unwrap();
-            (new.health.noise.unwrap(), regressions(&new))
+            let noise = baseline.noise(&new).unwrap();
+            baseline.judge(&mut new, noise).unwrap();
+            (noise, regressions(&new).len())
         };
-        // Rows that scatter by 4 in a hundred to both sides hide one of 12, but not one of 40.
-        let scattered = |i: usize| if i % 2 == 0 { 1.04 } else { 0.96 };
-        let with = |last: f64| judged(&|i| if i == 29 { last } else { scattered(i) });
-        let (noise, slower) = with(1.12);
-        assert!((1.15..1.25).contains(&noise), "{noise}");
-        assert_eq!(slower, Vec::<String>::new());
-        assert_eq!(with(1.4).1, ["sum/row 29"]);
+        // Rows that scatter by 4 in a hundred to both sides hide one of 8, but not one of 12.
+        let scattered = |i: usize| 0.96 + 0.08 * (i * 7 % 29) as f64 / 28.0;
+        let with =
+            |margin, last: f64| judged(margin, &|i| if i == 29 { last } else { scattered(i) });
+        let (noise, n_slower) = with(None, 1.08);
+        assert!((1.08..1.11).contains(&noise.unwrap()), "{noise:?}");
+        assert_eq!((n_slower, with(None, 1.12).1), (0, 1));
+        // A margin that was asked for stands alone.
+        assert_eq!(with(Some(0.06), 1.08), (None, 1));
         // Rows that hardly scatter hide nothing beyond the margin.
-        let (noise, slower) = judged(&|i| if i == 29 { 1.12 } else { 1.0 });
-        assert_eq!((noise, slower), (1.0, vec!["sum/row 29".to_string()]));
+        assert_eq!(
+            judged(None, &|i| if i == 29 { 1.12 } else { 1.0 }),
+            (None, 1)
+        );
+        // What half of the rows become slower by, or many become faster by, is no noise.
+        assert_eq!(
+            judged(None, &|i| if i % 2 == 0 { 1.2 } else { 1.0 }),
+            (None, 15)
+        );
+        let faster = |i: usize| [0.5, 1.0, 1.0][i % 3];
+        assert_eq!(
+            judged(None, &|i| if i == 29 { 1.12 } else { faster(i) }),
+            (None, 1)
+        );
         // However wildly they scatter, what takes half as long again is slower.
-        let (noise, slower) = judged(&|i| [0.4, 1.0, 1.6][i % 3]);
-        assert_eq!((noise, slower.len()), (MOST_NOISE, 10));
+        assert_eq!(
+            judged(None, &|i| [0.4, 1.0, 1.6][i % 3]),
+            (Some(MOST_NOISE), 10)
+        );
     }
 
     #[test]
@@ -499,7 +520,7 @@ mod tests {
         // And before anything is measured.
         let baseline = Baseline {
             machine: a,
-            margin: 0.05,
+            margin: None,
         };
         let meets =
             |name: &str, sizes: &str| baseline.meets(&[(name.to_string(), sizes.to_string())]);

@@ -343,7 +343,7 @@ fn steadiness(machine: &Machine) -> String {
             three(slack)
         ));
     }
-    if let Some(noise) = health.noise.filter(|n| n.is_finite() && *n > 1.005) {
+    if let Some(noise) = health.noise.filter(|n| n.is_finite()) {
         parts.push(format!(
             "rows up to {}× as slow as the baseline are taken for noise, by how far all ratios lie apart",
             three(noise)

@@ -469,7 +469,7 @@ pub struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slack: Option<f64>,
     /// Of `--baseline`: how much slower than the baseline a row may be for the noise between the two runs, by how far the
-    /// ratios of all rows lie apart.
+    /// ratios of all rows lie apart, where that is beyond the margin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise: Option<f64>,
     /// Of `--corrupt`: whether anything that ran was spoiled.

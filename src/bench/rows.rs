@@ -14,7 +14,7 @@ use crate::ops;
 use crate::ops::launch::Ledger;
 use crate::ops::op::{Attrs, Case, Entry, Op, Role};
 use crate::ops::plan_table::{self, Choice};
-use crate::ops::probe::{inputs_of, upload};
+use crate::ops::probe::{inputs_of, place};
 use crate::tensor::Tensor;
 use crate::verdict::{Verdict, Verdicts, trial_key};
 
@@ -88,7 +88,7 @@ impl Subject {
             .iter()
             .zip(inputs_of(&self.case, 1))
             .map(|(spec, array)| match (spec, array) {
-                (Some(spec), Some(array)) => upload(device, &array, spec.dtype).map(Some),
+                (Some(spec), Some(array)) => place(device, spec, &array).map(Some),
                 _ => Ok(None),
             })
             .collect()

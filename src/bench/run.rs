@@ -83,6 +83,7 @@ pub fn run(
         tell,
         ended: false,
         reference: None,
+        noise: None,
         machine: Machine {
             environment,
             ..Machine::default()
@@ -97,7 +98,7 @@ pub fn run(
         true => run.missing(),
         false => Vec::new(),
     };
-    let (before, mut machine) = (run.reference, run.machine);
+    let (before, noise, mut machine) = (run.reference, run.noise, run.machine);
     let after = match lost.is_some() {
         true => None,
         false => ceilings::copy_secs(device, REFERENCE, &settings.budget).ok(),
@@ -116,7 +117,7 @@ pub fn run(
         ..health_of(&machine)
     };
     if let Some(baseline) = &settings.baseline {
-        baseline.judge(&mut machine)?;
+        baseline.judge(&mut machine, noise)?;
     }
     Ok(machine)
 }
@@ -149,6 +150,8 @@ struct Run<'a> {
     ended: bool,
     /// Seconds of the reference before the rows.
     reference: Option<f64>,
+    /// Between this run and that of the baseline.
+    noise: Option<f64>,
     machine: Machine,
 }
 
@@ -160,6 +163,10 @@ impl Run<'_> {
         let reference = ceilings::copy_secs(self.device, REFERENCE, &self.settings.budget)?;
         self.reference = Some(reference);
         self.rows()?;
+        if let Some(baseline) = &self.settings.baseline {
+            // Before the slow ones are measured again and the best of each is kept.
+            self.noise = baseline.noise(&self.machine)?;
+        }
         self.look_again()?;
         self.steps()?;
         self.look_again()?;
@@ -238,7 +245,7 @@ impl Run<'_> {
                 Err(_) => self.device.clone(),
             };
             self.once_more(&name, &fresh)?;
-            baseline.judge(&mut self.machine)?;
+            baseline.judge(&mut self.machine, self.noise)?;
             let place = places_of(&self.machine)[&name];
             let detail = place.detail(&self.machine).map(str::to_string);
             let beside = place.of(&mut self.machine);

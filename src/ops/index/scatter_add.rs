@@ -227,8 +227,9 @@ impl Rows {
     /// is one number everywhere, and in src, and every row of it must start at a multiple of four elements.
     ///
     /// An axis has so many parts that a software driver has work for its threads, and a GPU (not measured) for its
-    /// lanes; each part walks over all of the index. 8192 rows of 768 into 32000 on lavapipe: 123 ms by lines, 64 by one
-    /// part, 51 by two, 50 by six, 70 by 22; 4096 rows of 256 into as many: 4.0 ms by lines, 2.4 by four parts, 5.9 by 16.
+    /// lanes. As each part walks over all of the index, that may not cost a software driver more than copying does.
+    /// lavapipe, ms, by lines and so: 8192 rows of 768 into 32000 123 and 50; 4096 of 256 into as many 4.2 and 3.0, but 5.9 by
+    /// 16 parts; 70 001 of 8 into 3 2.4 and 1.5.
     fn plan([x, index, src]: [&Layout; 3], axis: usize, class: DeviceClass) -> Option<Rows> {
         let elsewhere = |a: &usize| *a != axis;
         let lengths = x.shape;
@@ -263,12 +264,12 @@ impl Rows {
             false => rows_of(x)?,
         };
         let [src_offset, src_outer, src_axis] = rows_of(src)?;
-        let wanted: usize = match class {
-            DeviceClass::Cpu => 256,
-            _ => 65_536,
+        let (wanted, most_parts) = match class {
+            DeviceClass::Cpu => (256, lengths[axis] / index.shape[axis].max(1)),
+            _ => (65_536, lengths[axis]),
         };
-        let most_parts = wanted.div_ceil(quads).min(lengths[axis]);
-        let part_length = lengths[axis].div_ceil(most_parts);
+        let parts = usize::div_ceil(wanted, quads).clamp(1, most_parts.max(1));
+        let part_length = lengths[axis].div_ceil(parts);
         let parts = lengths[axis].div_ceil(part_length);
         Some(Rows {
             n: u32::try_from(quads * parts).ok()?,
@@ -436,6 +437,7 @@ impl Op for ScatterAdd {
                 .input(&[5, 3], DType::I32, Domain::Integers(-99, 99)),
             f16,
             rows("rows_of_one_index", [3, 17, 68], 67),
+            rows("narrow_rows", [1, 1024, 8], 1024),
             rows("rows_of_a_long_axis", [1, 70_001, 4], 3),
             // Of integers, whose sums are exact.
             Case::new("rows_that_all_meet")

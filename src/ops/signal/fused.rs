@@ -5,8 +5,10 @@
 //! butterflies of length a on b/2 pairs of neighbours, the other of butterflies of length b on a/2 pairs of columns c
 //! and a − c, which are the mirror images of each other. What lies between is in workgroup memory.
 
-use crate::gpu::{Caps, DeviceClass};
-use crate::ops::op::any_device;
+use crate::gpu::shader::Elem;
+use crate::gpu::{Caps, Device, DeviceClass};
+use crate::ops::launch;
+use crate::ops::op::{Op, any_device};
 use crate::ops::signal::transform::{real_plan_line, root};
 
 /// The longest butterfly: more numbers than this are no longer kept in registers by anybody.
@@ -62,7 +64,7 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// On software drivers an invocation does a whole frame, so that the lanes of a subgroup are frames that all do the
+    /// On software drivers an invocation does a whole frame, where workgroup memory holds eight of them, so that the lanes of a subgroup are frames that all do the
     /// same, and nobody waits at a barrier; on others 64 invocations share as many frames as workgroup memory holds.
     ///
     /// Forward, 16 × 80000 samples, n_fft 400, hop 160 on lavapipe, CPU time over two cores: 10.9 ms so, 19 ms by eight
@@ -81,6 +83,30 @@ impl Sharing {
             lanes: invocations / frames,
             frames,
         })
+    }
+
+    /// What a call of `owner` runs: how the entry point `entry` that a handle or the device's plan table asks for shares
+    /// its frames, or as planned; `None` for the entry point `otherwise`, and for lengths that have no kernel.
+    pub fn of_call(
+        (owner, entry, otherwise): (&'static dyn Op, &'static str, &'static str),
+        device: &Device,
+        n: usize,
+        sizes: &[usize],
+    ) -> Option<Sharing> {
+        let asked = launch::preferred(owner, device, Elem::F32, sizes);
+        let planned = Sharing::plan(n, device.caps())?;
+        match asked.first() {
+            Some(&(name, code)) if name == entry => {
+                let sharing = Sharing {
+                    n,
+                    ..Sharing::of(code)
+                };
+                let fits = sharing.is_possible() && sharing.fits(device.caps());
+                Some(if fits { sharing } else { planned })
+            }
+            Some(&(name, _)) if name == otherwise => None,
+            _ => Some(planned),
+        }
     }
 
     /// Both ways of sharing a frame, of the length that conformance tries them on.
@@ -122,7 +148,7 @@ impl Sharing {
 
     /// Whether a number that came from outside means a kernel.
     pub fn is_possible(self) -> bool {
-        split(self.n).is_some() && self.frames <= 8 && self.lanes <= 64
+        split(self.n).is_some() && self.frames <= 8 && self.lanes * self.frames <= 256
     }
 
     pub fn fits(self, caps: &Caps) -> bool {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::gpu::shader::Elem;
 use crate::gpu::{Kernel, Source};
 use crate::ops::launch;
-use crate::ops::op::{Entry, Role};
+use crate::ops::op::{Entry, Op, Role};
 use crate::ops::signal::codelet::{Lines, arithmetic};
 use crate::ops::signal::fused::{Sharing, split};
 use crate::ops::signal::irfft::IRFFT;
@@ -225,24 +225,6 @@ struct Params {
     padding: [u32; 2],
 }
 
-/// The entry that a handle or the device's plan table asks for, or the planned one; `None` for passes.
-fn planned(x: &Tensor, n: usize, frames: usize) -> Option<Sharing> {
-    let device = x.device();
-    let preferred = launch::preferred(&IRFFT, device, Elem::F32, &[n, frames]);
-    match preferred.first() {
-        Some(&(ENTRY, code)) => {
-            split(n)?;
-            let sharing = Sharing {
-                n,
-                ..Sharing::of(code)
-            };
-            Some(sharing).filter(|s| s.is_possible() && s.fits(device.caps()))
-        }
-        Some(&("irfft", _)) => None,
-        _ => Sharing::plan(n, device.caps()),
-    }
-}
-
 /// Rows, frames and bins of spectra `[.., bins, 2]` that can be read as they lie.
 fn lies(x: &Tensor) -> Option<Layout> {
     let dims = x.shape();
@@ -263,7 +245,8 @@ fn lies(x: &Tensor) -> Option<Layout> {
 pub(super) fn rows(x: &Tensor, n: usize, scale: f64, interior: f64) -> Result<Option<Tensor>> {
     let device = x.device();
     let frames = x.numel() / (2 * (n / 2 + 1));
-    let Some(sharing) = planned(x, n, frames) else {
+    let names: (&'static dyn Op, _, _) = (&IRFFT, ENTRY, "irfft");
+    let Some(sharing) = Sharing::of_call(names, device, n, &[n, frames]) else {
         return Ok(None);
     };
     let candidates = [(ENTRY, sharing.code()), ("irfft", 0)];

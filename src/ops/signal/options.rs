@@ -271,8 +271,7 @@ impl Stft {
     }
 }
 
-/// A window between its zeros; kept on the device.
-/// Points of a window of `length` between zeros, `[n_fft]`.
+/// A window of `length` between zeros, `[n_fft]`; kept on the device.
 pub(super) fn made_window(
     device: &Device,
     window: Window,

@@ -50,8 +50,24 @@ pub(super) fn real_rows(x: &Tensor, n: usize, scale: f64, interior: f64) -> Resu
         return Tensor::empty(x.device(), DType::F32, shape);
     }
     let rows = x.numel() / n;
-    let x = dense(x, 4)?;
-    // A row is a frame that nothing is cut from.
+    let y = match fused_rows(x, rows, n, scale, interior)? {
+        Some(y) => y,
+        None => transform_real(&dense(x, 2)?, rows, n, scale, interior)?,
+    };
+    y.reshape(shape)
+}
+
+/// The same by one kernel, in which a row is a frame that nothing is cut from; `None` where there is none.
+fn fused_rows(
+    x: &Tensor,
+    rows: usize,
+    n: usize,
+    scale: f64,
+    interior: f64,
+) -> Result<Option<Tensor>> {
+    if fused::split(n).is_none() {
+        return Ok(None);
+    }
     let framing = Framing {
         rows,
         length: n,
@@ -62,11 +78,8 @@ pub(super) fn real_rows(x: &Tensor, n: usize, scale: f64, interior: f64) -> Resu
         continuation: Continuation::Constant,
     };
     let ones = made_window(x.device(), Window::Rectangular, n, n)?;
-    let owner: (&'static dyn Op, _) = (&RFFT, "rfft");
-    match stft_fused::spectra(owner, &x, &ones, framing, scale, interior)? {
-        Some(y) => y.reshape(shape),
-        None => transform_real(&x, rows, n, scale, interior)?.reshape(shape),
-    }
+    let names: (&'static dyn Op, _) = (&RFFT, "rfft");
+    stft_fused::spectra(names, &dense(x, 4)?, &ones, framing, scale, interior)
 }
 
 /// Rows of `n` numbers from half spectra `x [.., n/2 + 1, 2]`, which may lie anyhow.

@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::gpu::shader::Elem;
-use crate::gpu::{Caps, Device, Kernel, Source};
+use crate::gpu::{Caps, Kernel, Source};
 use crate::ops::launch;
 use crate::ops::op::{Entry, Op, Role};
 use crate::ops::signal::codelet::{Lines, arithmetic};
@@ -305,30 +305,6 @@ pub(super) fn plan_line(n_fft: usize, caps: &Caps) -> String {
     }
 }
 
-/// The entry that a handle or the device's plan table asks for, or the planned one; `None` for `otherwise`.
-fn planned(
-    owner: &'static dyn Op,
-    otherwise: &'static str,
-    device: &Device,
-    f: &Framing,
-) -> Option<Sharing> {
-    let n = f.n_fft;
-    let sizes = [n, f.hop, f.rows * f.frames];
-    let preferred = launch::preferred(owner, device, Elem::F32, &sizes);
-    match preferred.first() {
-        Some(&(ENTRY, code)) => {
-            split(n)?;
-            let sharing = Sharing {
-                n,
-                ..Sharing::of(code)
-            };
-            Some(sharing).filter(|s| s.is_possible() && s.fits(device.caps()))
-        }
-        Some(&(name, _)) if name == otherwise => None,
-        _ => Sharing::plan(n, device.caps()),
-    }
-}
-
 /// Spectra `[rows, bins, frames, 2]` times `scale`, bins with a mirror image also times `interior_scale`; `None` where
 /// no such kernel serves. `owner` lists the kernel beside the entry point `otherwise`. `x` and `window` are dense from
 /// offsets that are multiples of 4.
@@ -341,7 +317,9 @@ pub(super) fn spectra(
     interior_scale: f64,
 ) -> Result<Option<Tensor>> {
     let device = x.device();
-    let Some(sharing) = planned(owner, otherwise, device, &f) else {
+    let sizes = [f.n_fft, f.hop, f.rows * f.frames];
+    let names = (owner, ENTRY, otherwise);
+    let Some(sharing) = Sharing::of_call(names, device, f.n_fft, &sizes) else {
         return Ok(None);
     };
     let aligned = [f.hop, f.pad, f.length].iter().all(|n| n % 4 == 0);
@@ -365,7 +343,7 @@ pub(super) fn spectra(
         DType::F32,
         Shape::new(&[f.rows, bins, f.frames, 2])?,
     )?;
-    let word = |n: usize| launch::word("stft", n);
+    let word = |n: usize| launch::word(owner.signature().name, n);
     for (variant, per_row, gap_at, gap) in parts {
         if per_row == 0 {
             continue;

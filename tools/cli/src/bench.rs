@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use affekt::bench::compare::{Baseline, MOST_SLACK, align, regressions};
+use affekt::bench::compare::{Baseline, MARGIN, MOST_SLACK, align, regressions};
 use affekt::bench::report::{Environment, Machine, RowVerdict};
 use affekt::bench::statistics::Budget;
 use affekt::bench::{Event, Report, Settings, page, rows, run, rungs, steps};
@@ -74,7 +74,8 @@ pub struct Bench {
     /// With `--rungs`: the small cases that conformance looks at, too
     #[arg(long, requires = "rungs")]
     all_cases: bool,
-    /// How much slower than the baseline, or than another rung, is nothing yet, whatever the spread [default: 0.05]
+    /// How much slower than the baseline, or than another rung, is nothing yet, whatever the spread [default: 0.05, or what
+    /// the ratios of all rows to the baseline scatter by]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     margin: Option<f64>,
     /// Spoil what this entry point writes, as a broken driver would: shows that the next rung takes over. `fused` stands for
@@ -161,7 +162,7 @@ impl Bench {
         }
         if let Some(baseline) = &baseline {
             if !self.json {
-                against(&mut out, baseline, &report, self.margin())?;
+                against(&mut out, baseline, &report)?;
             }
             in_common(baseline, &report)?;
         }
@@ -218,8 +219,9 @@ impl Bench {
         }
         if let Some(baseline) = baseline {
             for machine in &mut machines {
-                self.of_baseline(baseline, &machine.environment)?
-                    .judge(machine)?;
+                let baseline = self.of_baseline(baseline, &machine.environment)?;
+                let noise = baseline.noise(machine)?;
+                baseline.judge(machine, noise)?;
             }
         }
         Ok(Report::new(machines))
@@ -234,7 +236,7 @@ impl Bench {
         let machine = old_of(baseline, environment)?.clone();
         Ok(Baseline {
             machine,
-            margin: self.margin(),
+            margin: self.margin,
         })
     }
 
@@ -256,7 +258,7 @@ impl Bench {
     }
 
     fn margin(&self) -> f64 {
-        self.margin.unwrap_or(0.05)
+        self.margin.unwrap_or(MARGIN)
     }
 
     fn budget(&self) -> Budget {
@@ -599,7 +601,7 @@ fn nothing_in_common() -> Failure {
 }
 
 /// Ratios to the baseline.
-fn against(out: &mut impl io::Write, baseline: &Report, report: &Report, margin: f64) -> Outcome {
+fn against(out: &mut impl io::Write, baseline: &Report, report: &Report) -> Outcome {
     for machine in &report.machines {
         let old = old_of(baseline, &machine.environment)?;
         let mut lines = align(&[old, machine])?;
@@ -614,7 +616,7 @@ fn against(out: &mut impl io::Write, baseline: &Report, report: &Report, margin:
                 if slack < MOST_SLACK { "" } else { "at least " }
             )?;
         }
-        if let Some(noise) = machine.health.noise.filter(|n| *n > 1.0 + margin) {
+        if let Some(noise) = machine.health.noise {
             writeln!(
                 out,
                 "rows up to {noise:.2} times as slow are taken for noise, by how far the ratios of all rows lie apart"

@@ -115,9 +115,13 @@ impl Check {
 
     /// Every adapter in turn, each opened and closed by itself. One that fails is noted, and the others go on.
     fn check_all(&self, session: &Session, wanted: &[Trial]) -> Result<Vec<Machine>, Failure> {
-        session.takes_no_adapter("--all-adapters")?;
+        // By itself all but those of OpenGL.
         let name = session.adapter.as_deref().unwrap_or_default();
-        let found = Device::adapters(name.to_ascii_lowercase().starts_with("gl"));
+        let with_gl = name.to_ascii_lowercase().starts_with("gl");
+        if !with_gl {
+            session.takes_no_adapter("--all-adapters")?;
+        }
+        let found = Device::adapters(with_gl);
         let infos: Vec<AdapterInfo> = found.into_iter().map(|(info, _, _)| info).collect();
         // Says what to install where there is none.
         adapter::pick(&infos, None)?;

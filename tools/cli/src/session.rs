@@ -18,9 +18,10 @@ pub struct Session {
 
 impl Session {
     pub fn new(adapter: Option<String>, on_the_line: bool) -> Self {
+        let adapter = adapter.filter(|a| !a.is_empty());
         Session {
-            adapter: adapter.filter(|a| !a.is_empty()),
-            on_the_line,
+            on_the_line: on_the_line && adapter.is_some(),
+            adapter,
         }
     }
 
