@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::bench::report::{Beside, Change, Machine, RowVerdict, Timing};
+use crate::bench::report::{Beside, Ceilings, Change, Machine, Report, RowVerdict, Timing};
 use crate::bench::statistics::{Ratio, quantile};
 use crate::error::{Error, Result};
 
@@ -279,6 +279,57 @@ impl Baseline {
     }
 }
 
+/// Several runs as one: of each row and step of a machine the slowest time, since what once took so long is no regression
+/// of what takes as long today. One file tells how far the samples of a run spread, several how far runs do.
+///
+/// Errors: [`Error::Incomparable`] if two runs have other sizes under one name.
+pub fn slowest(runs: Vec<Report>) -> Result<Report> {
+    let mut out: Vec<Machine> = Vec::new();
+    for machine in runs.into_iter().flat_map(|run| run.machines) {
+        let (adapter, limits) = (&machine.environment, &machine.environment.limits);
+        let same =
+            |m: &&mut Machine| m.environment.is_of(adapter) && m.environment.limits == *limits;
+        match out.iter_mut().find(same) {
+            Some(known) => take_slower(known, machine)?,
+            None => out.push(machine),
+        }
+    }
+    Ok(Report::new(out))
+}
+
+/// The slower of each row and step, and the ceilings of the slower run.
+fn take_slower(known: &mut Machine, other: Machine) -> Result<()> {
+    align(&[known, &other])?;
+    let right = |verdict, median: Option<f64>| median.filter(|_| verdict == RowVerdict::Right);
+    for row in other.rows {
+        let secs = right(row.verdict, row.median);
+        match known.rows.iter_mut().find(|r| r.name() == row.name()) {
+            Some(old) if secs > right(old.verdict, old.median) => *old = row,
+            Some(_) => {}
+            None => known.rows.push(row),
+        }
+    }
+    for step in other.steps {
+        let secs = right(step.verdict, step.median);
+        match known.steps.iter_mut().find(|s| s.name() == step.name()) {
+            Some(old) if secs > right(old.verdict, old.median) => *old = step,
+            Some(_) => {}
+            None => known.steps.push(step),
+        }
+    }
+    let rate = |m: &Option<Ceilings>| {
+        let memory = m.as_ref().and_then(|c| c.memory.last());
+        memory.map_or(f64::INFINITY, |at| at.copy_gb_s)
+    };
+    if rate(&other.ceilings) < rate(&known.ceilings) {
+        known.ceilings = other.ceilings;
+    }
+    if other.health.spoiled == Some(true) {
+        known.health.spoiled = Some(true);
+    }
+    Ok(())
+}
+
 /// A row or a step by its place.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
@@ -336,7 +387,7 @@ pub fn regressions(machine: &Machine) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::bench::page;
-    use crate::bench::report::{Ceilings, Row};
+    use crate::bench::report::Row;
 
     fn row(case: &str, shapes: &str, median: f64) -> Row {
         let timing = Timing {
@@ -427,6 +478,36 @@ mod tests {
         assert_eq!(suspects(with(2.0, 80.0)), ["sum/a"]);
         // A faster machine allows no less.
         assert_eq!(suspects(with(1.02, 300.0)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn of_several_runs_the_slowest_counts() {
+        let run = |rows: Vec<Row>| Report::new(vec![machine(rows)]);
+        let mut broken = row("b", "", 1.0);
+        (broken.verdict, broken.median) = (RowVerdict::Wrong, None);
+        let first = run(vec![row("a", "", 1.0), broken]);
+        let second = run(vec![
+            row("a", "", 2.0),
+            row("b", "", 1.0),
+            row("c", "", 1.0),
+        ]);
+        for runs in [[&first, &second], [&second, &first]] {
+            let merged = slowest(runs.map(Report::clone).to_vec()).unwrap();
+            let [machine] = merged.machines.as_slice() else {
+                panic!("one adapter is one machine");
+            };
+            let mut medians: Vec<_> = machine.rows.iter().map(|r| (&*r.case, r.median)).collect();
+            medians.sort_by_key(|(case, _)| *case);
+            assert_eq!(
+                medians,
+                [("a", Some(2.0)), ("b", Some(1.0)), ("c", Some(1.0))]
+            );
+        }
+        let other = run(vec![row("a", "f32[5]", 1.0)]);
+        assert!(slowest(vec![first.clone(), other]).is_err());
+        let mut elsewhere = first.clone();
+        elsewhere.machines[0].environment.adapter = "another".to_string();
+        assert_eq!(slowest(vec![first, elsewhere]).unwrap().machines.len(), 2);
     }
 
     #[test]

@@ -36,6 +36,12 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// Whether both are of one adapter and one engine, whatever the version of either.
+    pub fn is_of(&self, other: &Environment) -> bool {
+        let engine = |e: &Environment| e.engine.split(' ').next().map(str::to_string);
+        self.adapter == other.adapter && engine(self) == engine(other)
+    }
+
     /// This engine on that device, which was opened with those limits; it starts now.
     pub fn of(device: &Device, limits: Limits) -> Self {
         let caps = device.caps();

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use affekt::bench::compare::{Baseline, MARGIN, MOST_SLACK, align, regressions};
+use affekt::bench::compare::{Baseline, MARGIN, MOST_SLACK, align, regressions, slowest};
 use affekt::bench::report::{Environment, Machine, RowVerdict};
 use affekt::bench::statistics::Budget;
 use affekt::bench::{Event, Report, Settings, page, rows, run, rungs, steps};
@@ -64,9 +64,10 @@ pub struct Bench {
     )]
     compare: Vec<PathBuf>,
     /// Print ratios to the results of this file, of the same adapter and `--limits`; a row that is slower beyond spread and
-    /// margin, however often it is measured again, ends with exit 1. What the whole machine is slower is taken off
+    /// margin, however often it is measured again, ends with exit 1. What the whole machine is slower is taken off. Of
+    /// several such options the slowest time of each row counts: what differs between runs is no regression
     #[arg(long, value_name = "FILE")]
-    baseline: Option<PathBuf>,
+    baseline: Vec<PathBuf>,
     /// Measure every rung of every row that has several, in turns, and name the rows whose chosen rung is not the fastest.
     /// A rung of which one call takes longer than `--seconds` is left out
     #[arg(long, conflicts_with_all = ["compare", "baseline", "no_compile"])]
@@ -114,7 +115,7 @@ impl Bench {
                     "--margin is {margin}, expected a share of at least 0"
                 )));
             }
-            if self.baseline.is_none() && !self.rungs && self.compare.is_empty() {
+            if self.baseline.is_empty() && !self.rungs && self.compare.is_empty() {
                 return Err(Failure::Wrong(
                     "--margin has no meaning without --baseline, --rungs or --compare".to_string(),
                 ));
@@ -127,7 +128,12 @@ impl Bench {
             return self.print_first_calls(session);
         }
         // Before an hour of measuring, not after it.
-        let baseline = self.baseline.as_deref().map(Report::read).transpose()?;
+        let runs = self.baseline.iter().map(|file| Report::read(file));
+        let runs = runs.collect::<affekt::Result<Vec<_>>>()?;
+        let baseline = match runs.is_empty() {
+            true => None,
+            false => Some(slowest(runs)?),
+        };
         if let Some(file) = &self.html {
             let read = self.compare.iter().chain(&self.baseline);
             let place = |f: &PathBuf| f.canonicalize().ok();
@@ -193,7 +199,7 @@ impl Bench {
         };
         let slower: Vec<String> = machines.iter().flat_map(|m| regressions(m)).collect();
         match (wrong.as_slice(), slower.as_slice()) {
-            ([], slower) if slower.is_empty() || self.baseline.is_none() => Ok(()),
+            ([], slower) if slower.is_empty() || self.baseline.is_empty() => Ok(()),
             ([], slower) => Err(Failure::Checked(format!(
                 "slower than the baseline: {}",
                 slower.join(", ")
@@ -553,10 +559,7 @@ fn lost(machine: &Machine) -> String {
 
 /// The machine of the baseline with this adapter, engine and profile of limits.
 fn old_of<'a>(baseline: &'a Report, new: &Environment) -> Result<&'a Machine, Failure> {
-    let engine = |e: &Environment| e.engine.split(' ').next().map(str::to_string);
-    let same = |old: &&Machine| {
-        old.environment.adapter == new.adapter && engine(&old.environment) == engine(new)
-    };
+    let same = |old: &&Machine| old.environment.is_of(new);
     let mut of_adapter = baseline.machines.iter().filter(same).peekable();
     let Some(first) = of_adapter.peek().copied() else {
         return Err(Failure::Wrong(format!(
