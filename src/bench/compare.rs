@@ -1,8 +1,8 @@
 //! Results of several machines, or of one machine at several times, row by row.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::bench::report::{Beside, Ceilings, Change, Machine, Report, RowVerdict, Timing};
+use crate::bench::report::{Beside, Change, Machine, RowVerdict, Timing};
 use crate::bench::statistics::{Ratio, quantile};
 use crate::error::{Error, Result};
 
@@ -136,9 +136,13 @@ const FEWEST_TO_SCATTER: usize = 20;
 /// How much slower than the baseline is no regression yet, unless another share is asked for.
 pub const MARGIN: f64 = 0.05;
 
-/// An earlier run of the same adapter.
+/// Earlier runs of the same adapter.
 pub struct Baseline {
+    /// What ratios are to.
     pub machine: Machine,
+    /// More runs: what is not slower than one of them is no regression. A file tells how far the samples of a run spread,
+    /// several tell how far runs do.
+    pub others: Vec<Machine>,
     /// How much slower is no regression yet, whatever the spread and the noise; if `None`, [`MARGIN`] or what
     /// [`noise`](Self::noise) makes of all rows.
     pub margin: Option<f64>,
@@ -164,27 +168,6 @@ impl Baseline {
             meets = true;
         }
         Ok(meets)
-    }
-
-    /// How much slower the ceilings of `machine` are than those of the baseline, 1 to [`MOST_SLACK`]: the machine as a whole is slower
-    /// then, not a kernel. The median of all rates, so that one that was disturbed excuses nothing.
-    fn slack(&self, machine: &Machine) -> f64 {
-        let (Some(old), Some(new)) = (&self.machine.ceilings, &machine.ceilings) else {
-            return 1.0;
-        };
-        let copies = old.memory.iter().filter_map(|old| {
-            let new = new.memory.iter().find(|new| new.bytes == old.bytes)?;
-            // A file without sums measured copies in another way.
-            (old.sum_of_two_gb_s > 0.0).then_some(old.copy_gb_s / new.copy_gb_s)
-        });
-        let arithmetic = old.f32_gflop_s / new.f32_gflop_s;
-        let ratios = copies.chain([arithmetic]);
-        let mut ratios: Vec<f64> = ratios.filter(|r| r.is_finite()).collect();
-        ratios.sort_by(f64::total_cmp);
-        match ratios.is_empty() {
-            true => 1.0,
-            false => quantile(&ratios, 0.5).clamp(1.0, MOST_SLACK),
-        }
     }
 
     /// How much slower than the baseline a row of `machine` may be for the noise between the two runs, up to
@@ -216,31 +199,21 @@ impl Baseline {
 
     /// What became of each row and step: where it stands in a line of [`align`], and how.
     fn changes(&self, machine: &Machine, noise: Option<f64>) -> Result<Vec<(Line, Change)>> {
-        let slack = self.slack(machine);
         let margin = noise.map_or(self.margin.unwrap_or(MARGIN), |noise| noise - 1.0);
-        let lines = align(&[&self.machine, machine])?;
-        let changes = lines.into_iter().filter_map(|line| {
-            let change = Self::change(&line, slack, margin)?;
-            Some((line, change))
-        });
-        Ok(changes.collect())
-    }
-
-    /// `None` where the new machine does not have the row: another choice of rows is no regression.
-    fn change(line: &Line, slack: f64, margin: f64) -> Option<Change> {
-        let [old, Some(new)] = line.cells.as_slice() else {
-            return None;
-        };
-        let was_right = old.as_ref().is_some_and(|c| c.verdict == RowVerdict::Right);
-        Some(match (new.verdict, new.ratio.map(|r| r.over(slack))) {
-            _ if !was_right => Change::New,
-            (RowVerdict::Wrong, _) => Change::Wrong,
-            (RowVerdict::Skipped, _) => Change::Skipped,
-            (RowVerdict::Right, Some(ratio)) if ratio.is_slower(margin) => Change::Slower,
-            (RowVerdict::Right, Some(ratio)) if ratio.is_faster() => Change::Faster,
-            (RowVerdict::Right, Some(_)) => Change::Equal,
-            (RowVerdict::Right, None) => Change::New,
-        })
+        let mut changes = changes_since(&self.machine, machine, margin)?;
+        for other in &self.others {
+            let equal = changes_since(other, machine, margin)?;
+            let equal = equal
+                .iter()
+                .filter(|(_, c)| matches!(c, Change::Equal | Change::Faster));
+            let equal: HashSet<&str> = equal.map(|(line, _)| line.name.as_str()).collect();
+            for (line, change) in &mut changes {
+                if *change == Change::Slower && equal.contains(line.name.as_str()) {
+                    *change = Change::Equal;
+                }
+            }
+        }
+        Ok(changes)
     }
 
     /// Names of the rows and steps that are slower as it looks now, be it for noise.
@@ -257,7 +230,7 @@ impl Baseline {
     ///
     /// Errors: those of [`align`].
     pub fn judge(&self, machine: &mut Machine, noise: Option<f64>) -> Result<()> {
-        machine.health.slack = Some(self.slack(machine));
+        machine.health.slack = Some(slack(&self.machine, machine));
         machine.health.noise = noise;
         let places = places_of(machine);
         for (line, change) in self.changes(machine, noise)? {
@@ -279,55 +252,53 @@ impl Baseline {
     }
 }
 
-/// Several runs as one: of each row and step of a machine the slowest time, since what once took so long is no regression
-/// of what takes as long today. One file tells how far the samples of a run spread, several how far runs do.
-///
-/// Errors: [`Error::Incomparable`] if two runs have other sizes under one name.
-pub fn slowest(runs: Vec<Report>) -> Result<Report> {
-    let mut out: Vec<Machine> = Vec::new();
-    for machine in runs.into_iter().flat_map(|run| run.machines) {
-        let (adapter, limits) = (&machine.environment, &machine.environment.limits);
-        let same =
-            |m: &&mut Machine| m.environment.is_of(adapter) && m.environment.limits == *limits;
-        match out.iter_mut().find(same) {
-            Some(known) => take_slower(known, machine)?,
-            None => out.push(machine),
-        }
-    }
-    Ok(Report::new(out))
+/// What became of the rows and steps of `old` and of new ones.
+fn changes_since(old: &Machine, machine: &Machine, margin: f64) -> Result<Vec<(Line, Change)>> {
+    let slack = slack(old, machine);
+    let lines = align(&[old, machine])?;
+    let changes = lines.into_iter().filter_map(|line| {
+        let change = change(&line, slack, margin)?;
+        Some((line, change))
+    });
+    Ok(changes.collect())
 }
 
-/// The slower of each row and step, and the ceilings of the slower run.
-fn take_slower(known: &mut Machine, other: Machine) -> Result<()> {
-    align(&[known, &other])?;
-    let right = |verdict, median: Option<f64>| median.filter(|_| verdict == RowVerdict::Right);
-    for row in other.rows {
-        let secs = right(row.verdict, row.median);
-        match known.rows.iter_mut().find(|r| r.name() == row.name()) {
-            Some(old) if secs > right(old.verdict, old.median) => *old = row,
-            Some(_) => {}
-            None => known.rows.push(row),
-        }
-    }
-    for step in other.steps {
-        let secs = right(step.verdict, step.median);
-        match known.steps.iter_mut().find(|s| s.name() == step.name()) {
-            Some(old) if secs > right(old.verdict, old.median) => *old = step,
-            Some(_) => {}
-            None => known.steps.push(step),
-        }
-    }
-    let rate = |m: &Option<Ceilings>| {
-        let memory = m.as_ref().and_then(|c| c.memory.last());
-        memory.map_or(f64::INFINITY, |at| at.copy_gb_s)
+/// How much slower the ceilings of `machine` are than those of `old`, 1 to [`MOST_SLACK`]: the machine as a whole is slower
+/// then, not a kernel. The median of all rates, so that one that was disturbed excuses nothing.
+fn slack(old: &Machine, machine: &Machine) -> f64 {
+    let (Some(old), Some(new)) = (&old.ceilings, &machine.ceilings) else {
+        return 1.0;
     };
-    if rate(&other.ceilings) < rate(&known.ceilings) {
-        known.ceilings = other.ceilings;
+    let copies = old.memory.iter().filter_map(|old| {
+        let new = new.memory.iter().find(|new| new.bytes == old.bytes)?;
+        // A file without sums measured copies in another way.
+        (old.sum_of_two_gb_s > 0.0).then_some(old.copy_gb_s / new.copy_gb_s)
+    });
+    let arithmetic = old.f32_gflop_s / new.f32_gflop_s;
+    let ratios = copies.chain([arithmetic]);
+    let mut ratios: Vec<f64> = ratios.filter(|r| r.is_finite()).collect();
+    ratios.sort_by(f64::total_cmp);
+    match ratios.is_empty() {
+        true => 1.0,
+        false => quantile(&ratios, 0.5).clamp(1.0, MOST_SLACK),
     }
-    if other.health.spoiled == Some(true) {
-        known.health.spoiled = Some(true);
-    }
-    Ok(())
+}
+
+/// `None` where the new machine does not have the row: another choice of rows is no regression.
+fn change(line: &Line, slack: f64, margin: f64) -> Option<Change> {
+    let [old, Some(new)] = line.cells.as_slice() else {
+        return None;
+    };
+    let was_right = old.as_ref().is_some_and(|c| c.verdict == RowVerdict::Right);
+    Some(match (new.verdict, new.ratio.map(|r| r.over(slack))) {
+        _ if !was_right => Change::New,
+        (RowVerdict::Wrong, _) => Change::Wrong,
+        (RowVerdict::Skipped, _) => Change::Skipped,
+        (RowVerdict::Right, Some(ratio)) if ratio.is_slower(margin) => Change::Slower,
+        (RowVerdict::Right, Some(ratio)) if ratio.is_faster() => Change::Faster,
+        (RowVerdict::Right, Some(_)) => Change::Equal,
+        (RowVerdict::Right, None) => Change::New,
+    })
 }
 
 /// A row or a step by its place.
@@ -387,7 +358,7 @@ pub fn regressions(machine: &Machine) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::bench::page;
-    use crate::bench::report::Row;
+    use crate::bench::report::{Ceilings, Row};
 
     fn row(case: &str, shapes: &str, median: f64) -> Row {
         let timing = Timing {
@@ -438,6 +409,7 @@ mod tests {
         let judged = |machine: &Machine, new: &Machine| {
             let baseline = Baseline {
                 machine: machine.clone(),
+                others: Vec::new(),
                 margin: None,
             };
             let mut new = new.clone();
@@ -469,6 +441,7 @@ mod tests {
         let suspects = |new: Machine| {
             let baseline = Baseline {
                 machine: with(1.0, 100.0),
+                others: Vec::new(),
                 margin: None,
             };
             baseline.suspects(&new).unwrap()
@@ -481,33 +454,35 @@ mod tests {
     }
 
     #[test]
-    fn of_several_runs_the_slowest_counts() {
-        let run = |rows: Vec<Row>| Report::new(vec![machine(rows)]);
-        let mut broken = row("b", "", 1.0);
-        (broken.verdict, broken.median) = (RowVerdict::Wrong, None);
-        let first = run(vec![row("a", "", 1.0), broken]);
-        let second = run(vec![
-            row("a", "", 2.0),
-            row("b", "", 1.0),
-            row("c", "", 1.0),
-        ]);
-        for runs in [[&first, &second], [&second, &first]] {
-            let merged = slowest(runs.map(Report::clone).to_vec()).unwrap();
-            let [machine] = merged.machines.as_slice() else {
-                panic!("one adapter is one machine");
+    fn what_is_not_slower_than_one_of_several_runs_is_no_regression() {
+        let wide = |median: f64, p90: f64| {
+            let mut wide = row("a", "", median);
+            wide.gpu.as_mut().unwrap().p90 = p90;
+            machine(vec![wide])
+        };
+        let suspects = |machine: &Machine, others: &[&Machine], new: f64| {
+            let baseline = Baseline {
+                machine: machine.clone(),
+                others: others.iter().map(|m| (*m).clone()).collect(),
+                margin: None,
             };
-            let mut medians: Vec<_> = machine.rows.iter().map(|r| (&*r.case, r.median)).collect();
-            medians.sort_by_key(|(case, _)| *case);
-            assert_eq!(
-                medians,
-                [("a", Some(2.0)), ("b", Some(1.0)), ("c", Some(1.0))]
-            );
-        }
-        let other = run(vec![row("a", "f32[5]", 1.0)]);
-        assert!(slowest(vec![first.clone(), other]).is_err());
-        let mut elsewhere = first.clone();
-        elsewhere.machines[0].environment.adapter = "another".to_string();
-        assert_eq!(slowest(vec![first, elsewhere]).unwrap().machines.len(), 2);
+            baseline
+                .suspects(&self::machine(vec![row("a", "", new)]))
+                .unwrap()
+                .len()
+        };
+        let (fast, slow) = (
+            machine(vec![row("a", "", 1.0)]),
+            machine(vec![row("a", "", 2.0)]),
+        );
+        let other = machine(vec![row("b", "", 1.0)]);
+        assert_eq!(suspects(&fast, &[], 2.0), 1);
+        assert_eq!(suspects(&fast, &[&slow], 2.0), 0);
+        assert_eq!(suspects(&slow, &[&fast], 2.0), 0);
+        assert_eq!(suspects(&fast, &[&slow], 3.0), 1);
+        // A run without the row says nothing of it, and one of a narrow spread takes nothing from one of a wide one.
+        assert_eq!(suspects(&fast, &[&other], 2.0), 1);
+        assert_eq!(suspects(&wide(5.8, 14.0), &[&wide(6.0, 6.1)], 8.0), 0);
     }
 
     #[test]
@@ -519,6 +494,7 @@ mod tests {
         let judged = |margin: Option<f64>, times: &dyn Fn(usize) -> f64| {
             let baseline = Baseline {
                 machine: run(&|_| 1.0),
+                others: Vec::new(),
                 margin,
             };
             let mut new = run(times);
@@ -601,6 +577,7 @@ mod tests {
         // And before anything is measured.
         let baseline = Baseline {
             machine: a,
+            others: Vec::new(),
             margin: None,
         };
         let meets =

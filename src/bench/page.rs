@@ -13,7 +13,7 @@ mod steps;
 
 use std::path::Path;
 
-use crate::bench::compare::MOST_SLACK;
+use crate::bench::compare::{MARGIN, MOST_SLACK};
 use crate::bench::page::chart::{flop_s, gb_s, legend};
 use crate::bench::report::{Bound, Ceilings, Machine, Report, Row, RowVerdict};
 use crate::bench::statistics::Ratio;
@@ -343,7 +343,7 @@ fn steadiness(machine: &Machine) -> String {
             three(slack)
         ));
     }
-    if let Some(noise) = health.noise.filter(|n| n.is_finite()) {
+    if let Some(noise) = health.noise.filter(|n| n.is_finite() && *n > 1.0 + MARGIN) {
         parts.push(format!(
             "rows up to {}× as slow as the baseline are taken for noise, by how far all ratios lie apart",
             three(noise)

@@ -36,7 +36,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Whether both are of one adapter and one engine, whatever the version of either.
+    /// Whether both are of one adapter and one engine, whatever the version of the engine.
     pub fn is_of(&self, other: &Environment) -> bool {
         let engine = |e: &Environment| e.engine.split(' ').next().map(str::to_string);
         self.adapter == other.adapter && engine(self) == engine(other)

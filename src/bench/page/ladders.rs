@@ -1,5 +1,6 @@
 //! What each rung takes on each case, and where the chosen one is not the fastest.
 
+use crate::bench::compare::MARGIN;
 use crate::bench::page::bars::{interval, times};
 use crate::bench::page::positive;
 use crate::bench::report::{Ladder, Machine, Rung};
@@ -7,9 +8,6 @@ use crate::check::side_by_side::{Who, counted};
 use crate::page::table::{Cell, Column, sortable};
 use crate::page::units::{secs, secs_between};
 use crate::page::{escape, put};
-
-/// How much slower than another rung the chosen one may be: as `affekt bench --margin` has it by default.
-const MARGIN: f64 = 0.05;
 
 /// The tables of all machines; `None` if none has ladders.
 pub fn html(machines: &[Machine], who: &[Who]) -> Option<String> {

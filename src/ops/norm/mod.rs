@@ -74,8 +74,8 @@ fn ladder(
 
 /// What the ladder takes first for rows of `cols` elements in whole tensors, and why, in one line.
 fn plan_line(caps: &Caps, cols: usize, rungs: [&'static str; 3]) -> String {
-    let [row, vec4, workgroup] = rungs;
-    let aligned = vec4 != row && cols.is_multiple_of(4);
+    let [row, _, workgroup] = rungs;
+    let aligned = cols.is_multiple_of(4);
     let (first, _) = ladder(caps, cols, aligned, rungs)[0];
     let software = caps.class == DeviceClass::Cpu;
     let why = match (first == workgroup, first == row, software) {

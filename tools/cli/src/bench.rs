@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use affekt::bench::compare::{Baseline, MARGIN, MOST_SLACK, align, regressions, slowest};
+use affekt::bench::compare::{Baseline, MARGIN, MOST_SLACK, align, regressions};
 use affekt::bench::report::{Environment, Machine, RowVerdict};
 use affekt::bench::statistics::Budget;
 use affekt::bench::{Event, Report, Settings, page, rows, run, rungs, steps};
@@ -64,8 +64,8 @@ pub struct Bench {
     )]
     compare: Vec<PathBuf>,
     /// Print ratios to the results of this file, of the same adapter and `--limits`; a row that is slower beyond spread and
-    /// margin, however often it is measured again, ends with exit 1. What the whole machine is slower is taken off. Of
-    /// several such options the slowest time of each row counts: what differs between runs is no regression
+    /// margin, however often it is measured again, ends with exit 1. What the whole machine is slower is taken off. With
+    /// several such options ratios are to the first, and what is not slower than one of them is no regression
     #[arg(long, value_name = "FILE")]
     baseline: Vec<PathBuf>,
     /// Measure every rung of every row that has several, in turns, and name the rows whose chosen rung is not the fastest.
@@ -130,10 +130,7 @@ impl Bench {
         // Before an hour of measuring, not after it.
         let runs = self.baseline.iter().map(|file| Report::read(file));
         let runs = runs.collect::<affekt::Result<Vec<_>>>()?;
-        let baseline = match runs.is_empty() {
-            true => None,
-            false => Some(slowest(runs)?),
-        };
+        let baseline = (!runs.is_empty()).then_some(runs.as_slice());
         if let Some(file) = &self.html {
             let read = self.compare.iter().chain(&self.baseline);
             let place = |f: &PathBuf| f.canonicalize().ok();
@@ -146,9 +143,9 @@ impl Bench {
             try_beside(file)?;
         }
         let report = match (self.compare.is_empty(), self.rungs) {
-            (true, false) => self.measure(session, baseline.as_ref())?,
+            (true, false) => self.measure(session, baseline)?,
             (true, true) => self.measure_rungs(session)?,
-            (false, _) => self.read(baseline.as_ref())?,
+            (false, _) => self.read(baseline)?,
         };
         let machines: Vec<&Machine> = report.machines.iter().collect();
         let lines = align(&machines)?;
@@ -166,7 +163,7 @@ impl Bench {
             climbed.retain(|m| !m.ladders.is_empty());
             print_losers(&mut out, &climbed, self.margin())?;
         }
-        if let Some(baseline) = &baseline {
+        if let Some([baseline, ..]) = baseline {
             if !self.json {
                 against(&mut out, baseline, &report)?;
             }
@@ -209,7 +206,7 @@ impl Bench {
     }
 
     /// What the files of `--compare` say of the rows that the filter names.
-    fn read(&self, baseline: Option<&Report>) -> Result<Report, Failure> {
+    fn read(&self, baseline: Option<&[Report]>) -> Result<Report, Failure> {
         let read = self.compare.iter().map(|file| Report::read(file));
         let reports = read.collect::<affekt::Result<Vec<_>>>()?;
         let mut machines: Vec<Machine> = reports.into_iter().flat_map(|r| r.machines).collect();
@@ -233,15 +230,14 @@ impl Bench {
         Ok(Report::new(machines))
     }
 
-    /// What the baseline has of this adapter and engine.
-    fn of_baseline(
-        &self,
-        baseline: &Report,
-        environment: &Environment,
-    ) -> Result<Baseline, Failure> {
-        let machine = old_of(baseline, environment)?.clone();
+    /// What the runs of the baseline, one at least, have of this adapter and engine.
+    fn of_baseline(&self, runs: &[Report], environment: &Environment) -> Result<Baseline, Failure> {
+        let runs = runs.iter().map(|run| Ok(old_of(run, environment)?.clone()));
+        let mut runs = runs.collect::<Result<Vec<Machine>, Failure>>()?;
+        let machine = runs.remove(0);
         Ok(Baseline {
             machine,
+            others: runs,
             margin: self.margin,
         })
     }
@@ -276,7 +272,7 @@ impl Bench {
     }
 
     /// Measures rows and steps on the adapter asked for, or on all.
-    fn measure(&self, session: &Session, baseline: Option<&Report>) -> Result<Report, Failure> {
+    fn measure(&self, session: &Session, baseline: Option<&[Report]>) -> Result<Report, Failure> {
         let (rows, steps) = self.subjects()?;
         let mut settings = Settings {
             rows,
