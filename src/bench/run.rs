@@ -117,6 +117,11 @@ pub fn run(
         ..health_of(&machine)
     };
     if let Some(baseline) = &settings.baseline {
+        // A run that ended within the rows has not come to it.
+        let noise = match machine.health.lost.is_some() && noise.is_none() {
+            true => baseline.noise(&machine)?,
+            false => noise,
+        };
         baseline.judge(&mut machine, noise)?;
     }
     Ok(machine)

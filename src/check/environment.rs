@@ -38,8 +38,8 @@ pub struct Environment {
 impl Environment {
     /// Whether both are of one adapter and one engine, whatever the version of the engine.
     pub fn is_of(&self, other: &Environment) -> bool {
-        let engine = |e: &Environment| e.engine.split(' ').next().map(str::to_string);
-        self.adapter == other.adapter && engine(self) == engine(other)
+        let same_engine = self.engine.split(' ').next() == other.engine.split(' ').next();
+        self.adapter == other.adapter && same_engine
     }
 
     /// This engine on that device, which was opened with those limits; it starts now.
