@@ -2,8 +2,6 @@
 //! vjp: dx = scatter_add of dy into zeros
 //! source: torch.gather; ONNX GatherElements
 
-use std::ops::Range;
-
 use crate::error::Result;
 use crate::fuse::cast;
 use crate::gpu::{DeviceClass, Source};
@@ -161,19 +159,10 @@ impl Quads {
         if rows == 0 || axis_length == 0 || !inner.is_multiple_of(4) {
             return None;
         }
-        let over = |layout: &Layout, axes: Range<usize>| {
-            index::merged(&shape[axes.clone()], &layout.strides()[axes])
-        };
-        // Where there is one place on an axis, its stride does not matter.
-        let along = |layout: &Layout, length| match length {
-            1 => 0,
-            _ => layout.strides()[axis],
-        };
-        let (x_outer, x_axis) = (over(x, 0..axis)?, along(x, axis_length));
-        let (index_outer, index_axis) = (over(index, 0..axis)?, along(index, n_indices));
-        let within = axis + 1..shape.len();
-        let shared = over(index, within.clone())? == 0;
-        let contiguous = over(x, within.clone())? == 1 && (shared || over(index, within)? == 1);
+        let [x_outer, x_axis, x_inner] = index::around(x, &shape, axis)?;
+        let [index_outer, index_axis, index_inner] = index::around(index, &shape, axis)?;
+        let shared = index_inner == 0;
+        let contiguous = x_inner == 1 && (shared || index_inner == 1);
         let in_quads = |numbers: &[usize]| numbers.iter().all(|n| n.is_multiple_of(4));
         if !contiguous
             || !in_quads(&[x.offset, x_outer, x_axis, y.offset])

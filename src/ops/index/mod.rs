@@ -15,11 +15,13 @@ pub mod roll;
 pub mod scatter_add;
 pub mod slice;
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::gpu::shader::{Elem, Source};
 use crate::gpu::{DeviceClass, Kernel};
 use crate::ops::op::{Array, Attrs, Case, Cost, Entry, Meta, Op, Role, Signature, any_device};
-use crate::tensor::{Layout, MAX_RANK, Tensor};
+use crate::tensor::{Layout, MAX_RANK, Shape, Tensor};
 use crate::verdict::Tolerance;
 
 pub(crate) static OPS: &[&dyn Op] = &[
@@ -105,6 +107,18 @@ fn merged(lengths: &[usize], strides: &[usize]) -> Option<usize> {
         next *= n;
     }
     Some(stride)
+}
+
+/// The strides of a layout with the axes taken as [outer, axis, inner], whose lengths but for the axis are in `lengths`.
+/// `None` where outer or inner cannot be walked as one; where there is one place on the axis, its stride is 0, as it does
+/// not matter.
+fn around(layout: &Layout, lengths: &Shape, axis: usize) -> Option<[usize; 3]> {
+    let over = |axes: Range<usize>| merged(&lengths[axes.clone()], &layout.strides()[axes]);
+    let along = match layout.shape[axis] {
+        1 => 0,
+        _ => layout.strides()[axis],
+    };
+    Some([over(0..axis)?, along, over(axis + 1..lengths.len())?])
 }
 
 /// Most quads of a row that one invocation of a software driver takes: one pair of divisions serves them all. No other

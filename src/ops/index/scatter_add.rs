@@ -242,22 +242,15 @@ impl Rows {
         if !whole || quads == 0 || lengths[axis] == 0 || !inner.is_multiple_of(4) {
             return None;
         }
-        let before = |layout: &Layout| index::merged(&lengths[..axis], &layout.strides()[..axis]);
-        let within =
-            |layout: &Layout| index::merged(&lengths[axis + 1..], &layout.strides()[axis + 1..]);
-        // Where there is one place on an axis, its stride does not matter.
-        let along = |layout: &Layout| match layout.shape[axis] {
-            1 => 0,
-            _ => layout.strides()[axis],
-        };
         let rows_of = |layout: &Layout| -> Option<[usize; 3]> {
-            let numbers = [layout.offset, before(layout)?, along(layout)];
+            let [outer, along, within] = index::around(layout, &lengths, axis)?;
+            let numbers = [layout.offset, outer, along];
             let in_quads = numbers.iter().all(|n| n.is_multiple_of(4));
-            (in_quads && within(layout)? == 1).then(|| numbers.map(|n| n / 4))
+            (in_quads && within == 1).then(|| numbers.map(|n| n / 4))
         };
-        if within(index)? != 0 {
+        let [index_outer, index_axis, 0] = index::around(index, &lengths, axis)? else {
             return None;
-        }
+        };
         let x_is_one = index::merged(&lengths, x.strides()) == Some(0);
         let [x_offset, x_outer, x_axis] = match x_is_one {
             true => [x.offset, 0, 0],
@@ -284,8 +277,8 @@ impl Rows {
             x_outer: x_outer as u32,
             x_axis: x_axis as u32,
             index_offset: index.offset as u32,
-            index_outer: before(index)? as u32,
-            index_axis: along(index) as u32,
+            index_outer: index_outer as u32,
+            index_axis: index_axis as u32,
             src_offset: src_offset as u32,
             src_outer: src_outer as u32,
             src_axis: src_axis as u32,
